@@ -2,7 +2,10 @@
 
 import importlib.util
 import re
+import shutil
 import string
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -77,6 +80,8 @@ def loud() -> Iterator[None]:
         ({"LANG": "zh_TW.UTF-8"}, ENGLISH),
         ({"LANG": "zh_HK"}, ENGLISH),
         ({"LANG": "zh_Hant_CN"}, ENGLISH),
+        ({"LANG": "zh_Hans_TW.UTF-8"}, CHINESE),
+        ({"LANG": "zh-Hans-HK"}, CHINESE),
         ({"LANG": "zh_TW", "LANGUAGE": "zh_TW:zh_CN"}, CHINESE),
         ({"LANG": "de_DE.UTF-8"}, ENGLISH),
         ({"LANG": "de_DE.UTF-8", "LANGUAGE": "de:zh_CN:en"}, CHINESE),
@@ -155,6 +160,30 @@ def test_english_is_spoken_where_chinese_cannot_be_written(encoding: str, speaks
     words = process.communicate()[1].decode(encoding)
     assert ("没有任务" in words) == speaks
     assert ("there is no task" in words) != speaks
+
+
+@pytest.mark.parametrize("environ", [{"IMAGEGEN_LANG": "zh"}, {"LANG": "zh_CN.UTF-8"}])
+def test_a_wrong_choice_is_said_in_the_language_that_holds_without_it(environ: dict[str, str]) -> None:
+    try:
+        wrong = choose(["imagegen", "--lang", "fr"], environ)
+        assert wrong is not None
+        assert translated(wrong.message) == "--lang：没有语言 'fr'"
+    finally:
+        language.use(None)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xde\x12\x04\x95"])
+def test_without_the_files_of_a_language_english_is_used(tmp_path: Path, content: bytes | None) -> None:
+    package = tmp_path / "imagegen_cli"
+    shutil.copytree(Path(imagegen_cli.__file__).parent, package, ignore=shutil.ignore_patterns("*.mo", "__pycache__"))
+    if content is not None:
+        (package / "locale" / CHINESE / "LC_MESSAGES" / "imagegen.mo").write_bytes(content)
+    environ = {"PYTHONPATH": str(tmp_path), "IMAGEGEN_HOME": str(tmp_path / "home"), "LANG": "zh_CN.UTF-8"}
+    command = [sys.executable, "-m", "imagegen_cli", "list"]
+    ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 4  # noqa: PLR2004 - nothing to do
+    assert "has no words" in ended.stderr
+    assert "no matching tasks" in ended.stderr
 
 
 # Messages

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 ENGLISH, CHINESE = "en", "zh_CN"
 LANGUAGES = (ENGLISH, CHINESE)
-TRADITIONAL = re.compile(r"(?i)[-_](?:tw|hk|mo|hant)(?![a-z])")
-"""The region or the script of a locale whose readers are not served by simplified signs."""
+TRADITIONAL = re.compile(r"(?i)^(?!.*[-_]hans(?![a-z])).*[-_](?:tw|hk|mo|hant)(?![a-z])")
+"""The region or the script of a locale whose readers are not served by simplified signs; the script goes first."""
 JOINED = re.compile(r"\{part0\}(?:(, |; )\{part[0-9]+\})+")
 """The templates of `joined` whose separators are those of a sentence, which are other signs in other languages."""
 

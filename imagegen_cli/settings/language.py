@@ -21,14 +21,18 @@ LACKS_VALUE = Message("{option} lacks its value")
 
 
 def choose(arguments: list[str], environ: Mapping[str, str]) -> ImagegenError | None:
-    """Use the language that the person chose; take --lang out of `arguments`. Returns what is wrong with the choice."""
+    """Use the language that the person chose; take --lang out of `arguments`. Returns what is wrong with the choice.
+
+    That is said in the language which holds without it.
+    """
+    wrong = None
     try:
         language = _chosen(arguments, environ)
     except UsageError as error:
-        return error
+        language, wrong = _not_named(environ), error
     if language == CHINESE and _can_be_written(sys.stderr, sys.stdout):
         use_language(language)
-    return None
+    return wrong
 
 
 def _can_be_written(*streams: TextIO) -> bool:
@@ -44,10 +48,11 @@ def _can_be_written(*streams: TextIO) -> bool:
 def use_language(language: str) -> None:
     """Translate into this language. Where its words were not built with the package, the text stays English."""
     import gettext  # noqa: PLC0415 - English needs none of it
+    import struct  # noqa: PLC0415 - see above
 
     try:
         use(gettext.translation("imagegen", FOLDER, [language]))
-    except OSError:
+    except (OSError, ValueError, LookupError, struct.error):  # the last three: the file is damaged
         sys.stderr.write(f"imagegen: {FOLDER / language} has no words: pip install imagegen-cli again builds them\n")
 
 
@@ -55,7 +60,7 @@ def checked(name: str, place: str) -> str:
     """The language of this name. Raises UsageError where we lack it."""
     if language := language_named(name):
         return language
-    hint = KNOWN.format(known=", ".join(LANGUAGES))
+    hint = KNOWN.format(known=", ".join(name.partition("_")[0] for name in LANGUAGES))
     raise UsageError(UNKNOWN.format(place=place, name=repr(name)), hint=hint)
 
 
@@ -65,7 +70,13 @@ def _chosen(arguments: list[str], environ: Mapping[str, str]) -> str:
         return checked(name, OPTION)
     if name := environ.get(VARIABLE, ""):
         return checked(name, VARIABLE)
-    return language_named(_in_settings()) or _of_the_system(environ)
+    return _not_named(environ)
+
+
+def _not_named(environ: Mapping[str, str]) -> str:
+    """The language of a command without --lang; a name that we lack in the environment is passed over."""
+    named = language_named(environ.get(VARIABLE, ""))
+    return named or language_named(_in_settings()) or _of_the_system(environ)
 
 
 def _taken_out(arguments: list[str]) -> str:
