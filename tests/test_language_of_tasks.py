@@ -107,6 +107,12 @@ def drawn(tmp_path: Path) -> Program:
     return program
 
 
+def test_one_note_of_a_task_is_said_in_the_language_too(drawn: Program) -> None:
+    said = drawn.run("run", "a cat and a xyzzy", "--size", "64x64", IMAGEGEN_LANG="zh")
+    assert "没画：xyzzy" in said.err
+    assert "not drawn" not in said.err
+
+
 def test_what_programs_read_is_english_in_every_language(drawn: Program) -> None:
     for words in (
         ["run", "a dog", "--dry-run"], ["list"], ["list", "--json"], ["show", "1", "--json"], ["runs"],

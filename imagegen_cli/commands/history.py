@@ -158,6 +158,8 @@ FACTS = {
     "job_id": Message("job id"),
     "repeats": Message("repeats"),
     "marks": Message("marks"),
+    "drawn": Message("drawn"),
+    "not_drawn": Message("not drawn"),
 }
 """Labels of what a service told, and of what we noted. Other facts are labelled by their names."""
 

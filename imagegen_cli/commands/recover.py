@@ -239,6 +239,11 @@ def _obstacle(record: Record) -> Message | None:
     if isinstance(state, Done):
         return ngettext("{id} is done: {count} picture", "{id} is done: {count} pictures", len(state.files), id=id_)
     if isinstance(state, Failed) and not state.resumable and state.job is None:
+        if may_be_paid(state):
+            doubtful = Message(
+                "{id} may be made and billed already, and holds no receipt: imagegen retry {id} --may-repeat pays anew"
+            )
+            return doubtful.format(id=id_)
         failed = Message("{id} failed ({reason}) and holds no receipt: imagegen retry {id} makes it anew")
         return failed.format(id=id_, reason=label(state.reason))
     if isinstance(state, Cancelled) and state.job is None:

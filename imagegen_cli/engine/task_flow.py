@@ -691,7 +691,7 @@ class TaskFlow:
         doubts = dict.fromkeys(image.doubt for image in saved if image.doubt)
         remarks = dict.fromkeys(image.remark for image in saved)
         parts = [part for part in (state.note, *doubts, *remarks) if part]
-        note = joined("; ", parts) if len(parts) > 1 else "".join(parts[:1])
+        note = joined("; ", parts) if len(parts) > 1 else (parts or [""])[0]
         missing = max(0, self.task.expected_images - len(files))
         self._transition(Done(files, missing, note, state.job if doubts else None))
 
