@@ -7,6 +7,7 @@ texts are data, and the script puts them in as text. The script, the style and t
 import json
 import os
 import re
+import sys
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
@@ -168,7 +169,7 @@ def _address(path: str, home: Path) -> str:
         way = Path(os.path.relpath(path, home))
     except ValueError:  # another drive
         return Path(path).absolute().as_uri()
-    return "/".join(quote(os.fsencode(part), safe="") for part in way.parts)
+    return "/".join(quote(part.encode("utf-8", sys.getfilesystemencodeerrors()), safe="") for part in way.parts)
 
 
 def _thumbnail_name(key: str) -> str:
