@@ -1,6 +1,7 @@
 """Record what every command shows, at three widths, dark and light: python -m docs.commands [NAME]...
 
-Each picture in docs/screens/ has a command at 40, 80 and 120 columns, on a dark ground and below it on a light one.
+Each picture in docs/screens/ has a command at 40, 80 and 120 columns, on a dark ground and below it on a light one;
+help has 80 columns everywhere. Those that show most words are recorded in Chinese too, in docs/screens/zh-CN/.
 The program runs in an emulated terminal against the doubles of `docs.screens`, with a history of tasks that ended in
 every way.
 """
@@ -17,6 +18,7 @@ from docs.screens import CHINESE, ENGLISH, FOLDER, THEME, TROUBLE, Desk, Row, Sh
 from tests.screen import Program
 
 WIDTHS = (40, 80, 120)
+HELP_WIDTHS = (80,)
 LINES = 60
 LIGHT = TerminalTheme(
     (255, 255, 255),
@@ -29,6 +31,8 @@ GAP = 24
 LISTED = [*list(TROUBLE)[:4], *CHINESE[:3], *ENGLISH[:2]]
 
 COMMANDS: Mapping[str, Sequence[str]] = {
+    "help": ("--help",),
+    "run-help": ("run", "--help"),
     "doctor": ("doctor",),
     "providers": ("providers",),
     "provider": ("providers", "comfyui"),
@@ -46,12 +50,15 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "init": ("init", "-y", "--kind", "dreamina", "--name", "atelier", "--base-url", "127.0.0.1:5000"),
     "mistake": ("run", "two", "cats", "on", "a", "beach"),
 }
+IN_CHINESE = ("help", "run-help", "init", "doctor", "providers", "list", "show-failed", "costs", "mistake")
+FOLDERS = {"en": FOLDER / "screens", "zh": FOLDER / "screens" / "zh-CN"}
 
 
-def record(here: Desk, name: str) -> None:
+def record(here: Desk, name: str, language: str) -> None:
     """One picture of all widths, dark above and light below."""
     words = [one for word in COMMANDS[name] for one in here.files(word)]
-    screens = {columns: _rows(here, words, columns) for columns in WIDTHS}
+    widths = HELP_WIDTHS if words[-1] == "--help" else WIDTHS
+    screens = {columns: _rows(here, words, columns, language) for columns in widths}
     title = " ".join(("imagegen", *words))
     parts, width, y = [], 0.0, 0.0
     for theme, of_theme in ((THEME, "dark"), (LIGHT, "light")):
@@ -61,9 +68,9 @@ def record(here: Desk, name: str) -> None:
             parts.append(part)
             x, highest = x + wide + GAP, max(highest, high)
         width, y = max(width, x - GAP), y + highest + GAP
-    FOLDER.joinpath("screens").mkdir(exist_ok=True)
+    FOLDERS[language].mkdir(exist_ok=True)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {y - GAP:.0f}">'
-    FOLDER.joinpath("screens", f"{name}.svg").write_text(f"{head}{''.join(parts)}</svg>\n", encoding="utf-8")
+    FOLDERS[language].joinpath(f"{name}.svg").write_text(f"{head}{''.join(parts)}</svg>\n", encoding="utf-8")
 
 
 def _placed(svg: str, x: float, y: float) -> tuple[str, float, float]:
@@ -79,8 +86,8 @@ def _placed(svg: str, x: float, y: float) -> tuple[str, float, float]:
     return svg.replace("<svg ", f"<svg {place}", 1), wide, high
 
 
-def _rows(here: Desk, words: Sequence[str], columns: int) -> list[Row]:
-    with here.running(*words, columns=columns, lines=LINES) as program:
+def _rows(here: Desk, words: Sequence[str], columns: int, language: str) -> list[Row]:
+    with here.running(*words, columns=columns, lines=LINES, language=language) as program:
         program.finish(60)
         return _shown(program)
 
@@ -107,8 +114,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*COMMANDS, []], metavar="NAME", help=", ".join(COMMANDS))
     names = parser.parse_args().names or COMMANDS
     with used_desk() as here:
-        for name in names:
-            record(here, name)
+        for name in (name for name in COMMANDS if name in names):  # a service that `init` adds is in later pictures
+            record(here, name, "en")
+            if name in IN_CHINESE:
+                record(here, name, "zh")
 
 
 if __name__ == "__main__":

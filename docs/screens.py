@@ -159,9 +159,9 @@ class Desk:
             finished(run)
 
     @contextmanager
-    def running(self, *words: str, columns: int = 92, lines: int = 24) -> Iterator[Program]:
+    def running(self, *words: str, columns: int = 92, lines: int = 24, language: str = "en") -> Iterator[Program]:
         environ = {"IMAGEGEN_HOME": str(self._plain.home), "PYTHONPATH": str(FOLDER.parent), "NO_PROXY": "*"}
-        environ |= {"COLORTERM": "truecolor"}
+        environ |= {"COLORTERM": "truecolor", "IMAGEGEN_LANG": language}
         command = [sys.executable, "-m", "imagegen_cli", *words]
         with Program(command, environ=environ, cwd=self._folder, columns=columns, lines=lines) as program:
             yield program
@@ -432,6 +432,17 @@ def chinese() -> None:
         record(program, "chinese", "imagegen batch 提示词.csv")
 
 
+def chinese_table() -> None:
+    """The table in Chinese, with tasks that ended in several ways."""
+    prompts = [next(iter(TROUBLE)), *CHINESE]
+    with (
+        desk(8.0) as here,
+        here.running("batch", here.listed("提示词.csv", prompts), columns=100, lines=22, language="zh") as program,
+    ):
+        program.wait(lambda: program.text.count("✓") > 2, "some done", 60)  # noqa: PLR2004 - some, not all
+        record(program, "chinese-table", "imagegen batch 提示词.csv")
+
+
 def studio() -> None:
     """A prompt that is typed while others run, with another model and shape than the first ones had."""
     with desk(9.0) as here, here.running("studio", columns=100, lines=20) as program:
@@ -496,6 +507,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "many": many,
     "failures": failures,
     "chinese": chinese,
+    "chinese-table": chinese_table,
     "studio": studio,
     "compared": compared,
 }

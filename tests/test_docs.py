@@ -103,11 +103,18 @@ def test_both_readmes_have_the_same_commands_sections_and_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture", sorted([*(ROOT / "docs").glob("*.svg"), *(ROOT / "docs").glob("*.webp")]), ids=lambda path: path.name
+    "picture",
+    sorted(path for ending in ("svg", "webp") for path in (ROOT / "docs").rglob(f"*.{ending}")),
+    ids=lambda path: str(path.relative_to(ROOT / "docs")),
 )
 def test_every_picture_is_shown(picture: Path) -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    assert any(re.search(rf"[(/]{re.escape(picture.name)}\)", page.read_text(encoding="utf-8")) for page in pages)
+    pages = [ROOT / "README.md", ROOT / "README.zh-CN.md", *(ROOT / "docs").rglob("*.md")]
+    shown = {
+        (page.parent / name).resolve()
+        for page in pages
+        for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert picture in shown
 
 
 def test_the_licence_of_everything_that_is_installed_is_listed() -> None:

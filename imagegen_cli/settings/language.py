@@ -18,25 +18,20 @@ FOLDER = Path(__file__).parents[1] / "locale"
 UNKNOWN = Message("{place}: there is no language {name}")
 KNOWN = Message("the languages are {known}")
 LACKS_VALUE = Message("{option} lacks its value")
-NOT_BUILT = Message("{option}: the files of the language {name} are missing or damaged here")
-BUILD = Message("pip install . makes them anew, from the folder of the source code")
 
 
 def choose(arguments: list[str], environ: Mapping[str, str]) -> ImagegenError | None:
     """Use the language that the person chose; take --lang out of `arguments`. Returns what is wrong with the choice.
 
-    That is said in the language which holds without it. Without the files of a language English is used.
+    That is said in the language which holds without it.
     """
     wrong = None
-    words = len(arguments)
     try:
         language = _chosen(arguments, environ)
     except UsageError as error:
         language, wrong = _not_named(environ), error
-    if language != CHINESE or not _can_be_written(sys.stderr, sys.stdout):
-        return wrong
-    if not use_language(language) and len(arguments) < words:
-        return UsageError(NOT_BUILT.format(option=OPTION, name=language), hint=BUILD)
+    if language == CHINESE and _can_be_written(sys.stderr, sys.stdout):
+        use_language(language)
     return wrong
 
 
@@ -50,16 +45,15 @@ def _can_be_written(*streams: TextIO) -> bool:
     return True
 
 
-def use_language(language: str) -> bool:
-    """Translate into this language. False where its file is missing or damaged: a checkout gets it when installed."""
+def use_language(language: str) -> None:
+    """Translate into this language. Where its words were not built with the package, the text stays English."""
     import gettext  # noqa: PLC0415 - English needs none of it
     import struct  # noqa: PLC0415 - see above
 
     try:
         use(gettext.translation("imagegen", FOLDER, [language]))
-    except (OSError, ValueError, LookupError, struct.error):
-        return False
-    return True
+    except (OSError, ValueError, LookupError, struct.error):  # the last three: the file is damaged
+        sys.stderr.write(f"imagegen: {FOLDER / language} has no words: pip install imagegen-cli again builds them\n")
 
 
 def checked(name: str, place: str) -> str:
