@@ -181,7 +181,7 @@ def test_without_the_files_of_a_language_english_is_used(tmp_path: Path, content
     environ = {"PYTHONPATH": str(tmp_path), "IMAGEGEN_HOME": str(tmp_path / "home"), "LANG": "zh_CN.UTF-8"}
     command = [sys.executable, "-m", "imagegen_cli", "list"]
     ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 4  # noqa: PLR2004 - nothing to do
+    assert ended.returncode == 4
     assert "has no words" in ended.stderr
     assert "no matching tasks" in ended.stderr
 
