@@ -104,7 +104,7 @@ def _ended_by_signals() -> Iterator[None]:
     before = {}
     for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, _leave_with(code))
     try:
         yield
