@@ -463,7 +463,8 @@ class Store(Database):
         if time.monotonic() - self._heartbeat_at > HEARTBEAT_S:
             self._heartbeat_at = time.monotonic()
             self._writer.change(*self._leases.heartbeat())
-        fresh = self._cancels() - self._cancelling
+        known = set(self._cancelling)  # before the reading: the writer may forget one meanwhile
+        fresh = self._cancels() - known
         if fresh:  # and no others: one more request may have come since
             self._cancelling |= fresh
             forget = "UPDATE task SET cancel_requested = 0 WHERE id IN (SELECT value FROM json_each(?))"
