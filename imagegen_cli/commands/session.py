@@ -335,7 +335,7 @@ class Session:
             await self._write_the_end()
 
     async def _write_the_end(self) -> None:
-        """Let the next command read how the run ended. Where somebody waits for the end, that is left to `close`."""
+        """Let the next command read how the run ended. Where a person waits for the end, that is left to `close`."""
         if self._exit is None:
             with suppress(DiskError):
                 await self._store.flush()

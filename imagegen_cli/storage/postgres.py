@@ -621,7 +621,7 @@ def _is_crowded(error: Exception) -> bool:
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether waiting may help. What a server says before it lets somebody in has no code, only words."""
+    """Whether waiting may help. What a server says before it lets a client in has no code, only words."""
     if not isinstance(error, psycopg.OperationalError):
         return False
     if error.sqlstate is not None:

@@ -140,7 +140,7 @@ class Store(Database):
 
     @contextmanager
     def quickly(self) -> Iterator[None]:
-        """Inside, nothing waits for long: the event loop stands meanwhile, or somebody waits for the end."""
+        """Inside, nothing waits for long: the event loop stands meanwhile, or a person waits for the end."""
         with self._errors(), self._waiting(min(self._wait_s, ADD_WAIT_S)):
             yield
 
