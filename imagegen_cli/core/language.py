@@ -7,14 +7,13 @@ the source; with no catalogue in use, nothing here costs more than a text.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from string import Formatter
 from typing import Any, Protocol
 
 ENGLISH, CHINESE = "en", "zh_CN"
 LANGUAGES = (ENGLISH, CHINESE)
-TRADITIONAL = re.compile(r"(?i)^(?!.*[-_]hans(?![a-z])).*[-_](?:tw|hk|mo|hant)(?![a-z])")
+TRADITIONAL = r"(?i)^(?!.*[-_]hans(?![a-z])).*[-_](?:tw|hk|mo|hant)(?![a-z])"
 """The region or the script of a locale whose readers are not served by simplified signs; the script goes first."""
-JOINED = re.compile(r"\{part0\}(?:(, |; )\{part[0-9]+\})+")
+JOINED = r"\{part0\}(?:(, |; )\{part[0-9]+\})+"
 """The templates of `joined` whose separators are those of a sentence, which are other signs in other languages."""
 
 
@@ -102,7 +101,7 @@ def translated(text: str) -> str:
     values = {key: _said(one) for key, one in text.values.items()}
     if text.plural:
         return _catalogue.ngettext(text.template, text.plural, text.values["count"]).format(**values)
-    if found := JOINED.fullmatch(text.template):
+    if found := re.fullmatch(JOINED, text.template):
         return _separator(found[1]).join(values.values())
     return _catalogue.gettext(text.template).format(**values)
 
@@ -122,6 +121,8 @@ def _separator(sign: str) -> str:
 
 def tr(template: str, **values: Any) -> str:
     """A text in the language in use, to be shown at once."""
+    if _catalogue is None:
+        return template.format(**values) if values else template
     return translated(Message(template).format(**values) if values else Message(template))
 
 
@@ -157,6 +158,8 @@ def restored(text: str, parts: Any = None) -> Message:
 
 def _from_parts(parts: Any) -> Message:
     """A template of the history is believed only where it does no more than put in its values. Raises ValueError."""
+    from string import Formatter  # noqa: PLC0415 - it compiles a pattern, and most starts read no message back
+
     template, plural = str(parts["template"]), str(parts.get("plural", ""))
     if "values" not in parts:
         return Message(template)
@@ -172,6 +175,8 @@ def _from_parts(parts: Any) -> Message:
 
 def language_named(text: str) -> str:
     """The language that a person means by a name such as zh, zh_CN.UTF-8, en-GB or 中文; empty for one that we lack."""
+    if not text:
+        return ""
     name = re.split(r"[-_.@]", text.strip().lower(), maxsplit=1)[0]
     if name in {"zh", "中文", "chinese", "cn"}:
         return CHINESE
@@ -184,9 +189,9 @@ def language_of(environ: Mapping[str, str]) -> str:
     As in GNU's gettext, LANGUAGE goes before them, but only where the locale is not C; Python's own does not know that.
     """
     locale = next((found for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (found := environ.get(name))), "")
-    if not locale or re.split(r"[.@]", locale)[0] in {"C", "POSIX"}:
+    if not locale or locale.partition(".")[0].partition("@")[0] in {"C", "POSIX"}:
         return ENGLISH
     for name in (*environ.get("LANGUAGE", "").split(":"), locale):
-        if name and (found := "" if TRADITIONAL.search(name) else language_named(name)):
+        if name and (found := "" if re.search(TRADITIONAL, name) else language_named(name)):
             return found
     return ENGLISH
