@@ -21,8 +21,8 @@ def give_terminal(group: int) -> None:
 
 def lead(report: int, orders: int, command: list[str]) -> None:
     fcntl.ioctl(TERMINAL, termios.TIOCSCTTY, 0)
-    child = subprocess.Popen(command, process_group=0)
-    give_terminal(child.pid)
+    # The command has the terminal from its first step on: a shell that finds itself in the background stops.
+    child = subprocess.Popen(command, process_group=0, preexec_fn=lambda: give_terminal(os.getpid()))  # noqa: PLW1509 - no threads here
     os.write(report, b"pid %d\n" % child.pid)
     while True:
         _, status = os.waitpid(child.pid, os.WUNTRACED)

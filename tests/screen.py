@@ -126,7 +126,7 @@ class Screen:
 
     def settle(self) -> None:
         """Wait until everything written so far has been drawn: a mark that shows nothing goes behind it."""
-        mark = f"\x1b]9;{os.urandom(6).hex()}\x07".encode()
+        mark = f"\x1b]9;mark {os.urandom(6).hex()}\x07".encode()  # no code of the program: 4 and a share are progress
         os.write(self.slave, mark)
         self.wait(lambda: mark in self.raw, "the end of what was written")
 

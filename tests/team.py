@@ -68,8 +68,6 @@ base_url = "{whole}"
 api_key = "k"
 model = "gpt-image-1"
 """
-LATE_S = 2.0
-"""Seconds within which a worker that goes on sends what it had noted before its pause."""
 EXPLAINED = ("the program stopped while this was being sent", "the server does not know this job")
 """What the history says of a task whose worker was gone in the middle of its submit, and of one that was looked up."""
 DEEDS = (("kill", "kill"), ("pause", "pause"), ("kill", "pause"))
@@ -142,8 +140,9 @@ class Team(Crowd):
         self.clock_s, self.hosts = OFF_S, WORKERS
         self.codes |= {6}  # the budget is reached
         self.moments = self.aim = Deadly.aim = Moments()
-        self.resumed: list[float] = []
-        """When paused workers went on: one that was stopped between its note and its request then sends it."""
+        self.resumed: list[tuple[float, float]] = []
+        """From when paused workers went on until they ended: one that was stopped between its note and its request
+        sends it then."""
         self.budgets = 0
         self._begun_at = time.time()
         where = place(kind, folder)
@@ -203,9 +202,13 @@ class Team(Crowd):
             self._judge(self._begun(crowd[0], deed=""))
             time.sleep(max(0.0, paused + 1.2 * LEASE_S - time.monotonic()))
             self._judge(self._begun(crowd[0], deed=""))
-            self.resumed.append(time.monotonic())
+            resumed = time.monotonic()
             for member in members:
                 member.go_on()
+            for member in members:
+                self._judge(member)
+            self.resumed.append((resumed, time.monotonic()))
+            return
         for member in members:
             self._judge(member)
 
@@ -268,7 +271,7 @@ class Team(Crowd):
         ledgers, studio = super().compare(), self.servers[0]
         ledgers.other = [self._with_story(line) for line in ledgers.other if not self._is_second_copy(line)]
         self._explain_uncertain()
-        late = sum(any(0 <= at - since < LATE_S for since in self.resumed) for at in studio.over)
+        late = sum(any(start <= at <= end for start, end in self.resumed) for at in studio.over)
         ledgers.troubles["rounds with a budget"] = self.budgets
         ledgers.troubles[f"most jobs at the account of {ACCOUNT_LIMIT}"] = studio.most
         ledgers.troubles["jobs over its limit that a paused worker sent"] = late

@@ -81,6 +81,8 @@ AWAY = Message(
     "{why}; what was sent goes on, and after {seconds:.0f} s nothing more is sent: receipts that cannot be written are"
     " printed at the end"
 )
+END_WAIT_S = 2.0
+"""Seconds that a person who has stopped the run waits for the history before the end report."""
 MAX_NAMED_TASKS = 12
 """Tasks that a command names one by one."""
 
@@ -335,9 +337,12 @@ class Session:
             await self._write_the_end()
 
     async def _write_the_end(self) -> None:
-        """Let the next command read how the run ended. Where a person waits for the end, that is left to `close`."""
-        if self._exit is None:
-            with suppress(DiskError):
+        """Let the end report and the next command read how the run ended.
+
+        Where a person waits for the end, that is left to `close` after a moment.
+        """
+        with suppress(DiskError, TimeoutError):
+            async with asyncio.timeout(None if self._exit is None else END_WAIT_S):
                 await self._store.flush()
 
     def _hooks(self, display: Display) -> "Hooks | None":

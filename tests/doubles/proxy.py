@@ -35,6 +35,8 @@ class Proxy:
         self._refuse = refuse
         self._socks = socks
         self._status = status
+        self._conversations: set[asyncio.Task[None] | None] = set()
+        """The loop holds no task that waits for a peer which says nothing more: it would be collected in mid-wait."""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -67,6 +69,7 @@ class Proxy:
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._conversations.add(asyncio.current_task())
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError, asyncio.LimitOverrunError):
             await (self._serve_socks if self._socks else self._serve_http)(reader, writer)
         with suppress(RuntimeError):  # the loop has ended
