@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -413,6 +415,45 @@ def test_a_second_copy_of_a_saved_picture_is_removed_when_asked(studio: Program)
     assert (after["level"], after["said"]) == ("ok", f"{said}, 5 removed")
     assert not any(copy.exists() for copy in copies)
     assert {path: path.read_bytes() for path in studio.pictures()} == pictures
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_a_second_copy_that_was_marked_later_is_known(studio: Program, server: DreaminaServer, form: str) -> None:
+    """Two processes that fetch one picture put different times into it."""
+    server.pictures = Pictures(form, (16, 16))
+    assert studio.run("run", "a cat").code == 0
+    first = min(studio.pictures())
+    copy = left(studio, marked_later(first.read_bytes()))
+    assert copy.read_bytes() != first.read_bytes()
+    said = checked(studio, "--fix")["", "part files"]["said"]
+    assert said == "1 second copy of a saved picture (tasks 1) left behind, 1 removed"
+    assert not copy.exists()
+
+
+def test_another_picture_with_the_marks_of_a_saved_one_is_no_copy(studio: Program) -> None:
+    assert studio.run("run", "a cat").code == 0
+    data = marked_later(min(studio.pictures()).read_bytes())
+    at = data.index(b"PLTE") + 4
+    copy = left(studio, with_checksums(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]))
+    (found,) = extra(studio, "--fix")
+    assert str(copy) in found["said"]
+    assert copy.exists()
+
+
+def marked_later(data: bytes) -> bytes:
+    (before,) = set(re.findall(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", data))
+    data = data.replace(before, b"2031-02-03T04:05:06Z")
+    return with_checksums(data) if data.startswith(b"\x89PNG") else data
+
+
+def with_checksums(data: bytes) -> bytes:
+    """A PNG whose chunks have been changed, with the checksums that they need."""
+    made, at = data[:8], 8
+    while at < len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        made += data[at:end] + zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return made
 
 
 def gone(picture: Path, _copy: Path) -> None:

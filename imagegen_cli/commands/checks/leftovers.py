@@ -136,7 +136,7 @@ class PartFile:
         return next((Path(picture.path) for picture in self._same() if not _is_in_place(picture)), None)
 
     def _same(self) -> list[Picture]:
-        """The pictures of its task that had the same bytes when they were saved.
+        """The pictures of its task that had the same bytes when they were saved, or others only for the time in them.
 
         While pictures may still come, only the one with the same number counts: the other may be another picture.
         """
@@ -144,7 +144,17 @@ class PartFile:
             return []
         is_done = isinstance(self.record.task.state, Done)
         alike = (picture for picture in self.pictures if is_done or picture.number == self.index)
-        return [picture for picture in alike if picture.sha256 == self.staged.sha256]
+        return [one for one in alike if one.sha256 == self.staged.sha256 or self._is_same_but_for_time(one)]
+
+    def _is_same_but_for_time(self, picture: Picture) -> bool:
+        """Whether the saved file of a picture differs from this one only in the time that the marks name."""
+        from imagegen_cli.marks.writing import digest_without_time  # noqa: PLC0415 - most histories have no such file
+
+        if picture.number != self.index or not _is_in_place(picture):
+            return False
+        with suppress(OSError), opened(self.path) as ours, opened(picture.path) as theirs:
+            return digest_without_time(ours) == digest_without_time(theirs) != ""
+        return False
 
     def _is_over(self) -> bool:
         """Whether its task needs it no more, and no process goes on with it."""
