@@ -250,7 +250,7 @@ class Database:
         for name, number in last.items():
             self._db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
             self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, number))
-        self._db.execute("INSERT INTO unsearched (task) SELECT id FROM task")
+        self._db.execute("INSERT OR IGNORE INTO unsearched (task) SELECT id FROM task")
 
     def be_patient(self) -> None:
         """Let a transaction wait for another database for long."""
