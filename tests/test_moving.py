@@ -20,7 +20,7 @@ KILLER = """
 import os, signal, sqlite3, sys
 first, number = sys.argv[1].split(","), int(sys.argv[2])
 del sys.argv[1:3]
-COUNTED = ("_hold", "let_go", "copy", "_release", "_begun", "_begun_to_write")
+COUNTED = ("copy", "_begun", "_begun_to_write")
 seen = 0
 def step(frame, event, call):
     global seen
@@ -38,8 +38,8 @@ sys.setprofile(step)
 from imagegen_cli.__main__ import main
 main()
 """
-"""Counts the statements that write and that begin or end a transaction, from the first one of some functions on, and
-kills itself before one of them."""
+"""Counts the statements that begin or end a transaction or stand between two, from the first one of some functions on,
+and kills itself before one of them."""
 JOB = Job("job-1")
 COPIES = [
     ("sqlite", "postgres", Keep.TO), ("postgres", "sqlite", Keep.TO), ("sqlite", "sqlite", Keep.TO),
@@ -99,7 +99,7 @@ def test_a_copy_that_is_killed_never_leaves_a_task_in_two_places_and_goes_on(
             assert (store.waiting_for_workers(STUDIO), other.waiting_for_workers(STUDIO)) == (1, 0)
             states = [record.task.state for record in (store.find(Filter())[0], other.find(Filter())[0])]
         assert states == [Running(JOB), Cancelled(CancelOutcome.GOES_ON, JOB)]
-    assert number > 5
+    assert number > 4
 
 
 def test_a_copy_that_is_not_finished_is_used_by_nothing_and_replaced_by_its_own_source_alone(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ MAX_ROWS = 2000
 """Rows that are in memory at a time."""
 
 
-LET_GO = "let go"
+LET_GO = "let-go"
 """The name in `meta` of the number of the last copy for which a source has let go of its tasks."""
 SET_META = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 HELD = 2

@@ -75,7 +75,7 @@ MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
 
-UNFINISHED_COPY = "unfinished copy"
+UNFINISHED_COPY = "unfinished-copy"
 """The name in `meta` of a copy whose source may go on with the same tasks. The value: its number, and whose it is."""
 COPY_AGAIN = Message("give the same command again: imagegen history migrate FROM TO --keep to; it finishes the copy")
 
