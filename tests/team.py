@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from imagegen_cli.core.events import TaskChanged
-from imagegen_cli.core.task import Done, word
+from imagegen_cli.core.task import word
 from imagegen_cli.storage.records import Filter
 from tests import postgres
 from tests.crash import Aim, CrashComfy, CrashServer, Deadly, Ledgers, prompt_of
@@ -268,8 +268,9 @@ class Team(Crowd):
 
     def compare(self) -> Ledgers:
         """The same, with what an account and a budget allow and what explains each uncertain task."""
+        self._remove_second_copies()
         ledgers, studio = super().compare(), self.servers[0]
-        ledgers.other = [self._with_story(line) for line in ledgers.other if not self._is_second_copy(line)]
+        ledgers.other = [self._with_story(line) for line in ledgers.other]
         self._explain_uncertain()
         late = sum(any(start <= at <= end for start, end in self.resumed) for at in studio.over)
         ledgers.troubles["rounds with a budget"] = self.budgets
@@ -278,20 +279,17 @@ class Team(Crowd):
         ledgers.other += [f"{studio.most} tasks at an account of {ACCOUNT_LIMIT}"] * (len(studio.over) - late)
         return ledgers
 
-    def _is_second_copy(self, line: str) -> bool:
-        """Whether a part file is of a task that has all its pictures: a paused worker finished its download as well.
+    def _remove_second_copies(self) -> None:
+        """Do what a person would: what a paused worker fetched as well, and what it left half, `doctor --fix` removes.
 
-        `doctor` removes no whole picture, so it stays.
+        It must leave nothing else to do, and every picture that the history has; the ledgers tell that afterwards.
         """
-        found = re.match(r"left behind: \.imagegen-\w+-(\d+)-\d+\.part", line)
-        if found is None:
-            return False
-        with closing(opened(self.where)) as store:
-            (record,) = store.find(Filter(ids=(int(found[1]),)))
-        state = record.task.state
-        is_one = isinstance(state, Done) and not state.missing and all(Path(file).exists() for file in state.files)
-        self.ledgers.troubles["second copies that a paused worker left"] += is_one
-        return is_one
+        ended = self.program.run("doctor", "--fix", "--json")
+        for found in map(json.loads, ended.out.splitlines()):
+            if found["check"] == "part files" and "left behind" in found["said"]:
+                self.ledgers.troubles[f"doctor --fix: {found['said'].partition(' (')[0]}"] += 1
+            if found["check"] in ("whole pictures", "extra pictures", "part files") and found["level"] != "ok":
+                self.ledgers.other.append(f"doctor: {found['said']}; {found['todo']}")
 
     def _with_story(self, line: str) -> str:
         """What is wrong with a file, and what the history says of its task."""

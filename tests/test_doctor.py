@@ -1,26 +1,34 @@
 """What `imagegen doctor` finds and fixes. By subprocess, against doubles that misbehave."""
 
+import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imagegen_cli.core.errors import Reason
+from imagegen_cli.core.task import Failed, Job, RemoteImage, Running, SavedImage, Saving, Submitting
 from imagegen_cli.net.download import MAX_BYTES_IN_MEMORY
+from imagegen_cli.storage.store import Store
 from tests.crash import KILLER
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService
 from tests.doubles.http import ANY, CONNECT, Fault, Pictures, Reply
 from tests.program import LIMIT, Program, finished
+from tests.test_store import become, started
 
 CONFIG = """
 default_provider = "studio"
@@ -35,8 +43,7 @@ kind = "{kind}"
 base_url = "{url}"
 api_key = "{key}"
 """
-
-
+JOB = Job("job-1")
 LARGE = Pictures("jpeg", (16, 16), MAX_BYTES_IN_MEMORY + 1)
 """A picture of this size is written from its first byte on; a smaller one waits in memory until it is whole."""
 
@@ -362,8 +369,8 @@ def test_what_may_be_a_picture_is_never_removed(studio: Program) -> None:
     found = checked(studio, "--fix")
     assert {path: path.read_bytes() for path in kept} == kept
     assert found["", "part files"]["said"].endswith("1 part file of another history left alone")
-    assert found["", "whole pictures"]["level"] == "warn"
-    assert "2 whole pictures without a name (tasks 1)" in found["", "whole pictures"]["said"]
+    assert found["", "extra pictures"]["level"] == "warn"
+    assert ("", "whole pictures") not in found
 
 
 @pytest.mark.skipif(not hasattr(os, "link"), reason="second names")
@@ -371,10 +378,160 @@ def test_a_second_name_of_a_saved_picture_may_go(studio: Program) -> None:
     assert studio.run("run", "a cat").code == 0
     picture = studio.pictures()[0]
     os.link(picture, picture.with_name(f".imagegen-{token(studio)}-1-1.part"))
-    assert checked(studio)["", "part files"]["level"] == "warn"
+    found = checked(studio)["", "part files"]
+    assert (found["level"], found["todo"]) == ("warn", "imagegen doctor --fix removes them")
+    assert found["said"] == "1 second copy of a saved picture (tasks 1) left behind"
     checked(studio, "--fix")
     assert not part_files(studio)
     assert picture.exists()
+
+
+def left(program: Program, data: bytes, *, task: int = 1, index: int = 1, folder: Path | None = None) -> Path:
+    """A part file of a task."""
+    path = (folder or program.folder / "images") / f".imagegen-{token(program)}-{task}-{index}.part"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def extra(program: Program, *words: str) -> list[dict[str, Any]]:
+    """What `doctor` says of whole pictures that no command takes up."""
+    found = map(json.loads, program.run("doctor", *words, "--json").out.splitlines())
+    return [one for one in found if one["check"] == "extra pictures"]
+
+
+def test_a_second_copy_of_a_saved_picture_is_removed_when_asked(studio: Program) -> None:
+    """A worker that was paused finishes its download although another has brought the picture."""
+    assert studio.run("run", "a cat").code == 0
+    pictures = {path: path.read_bytes() for path in studio.pictures()}
+    copies = [left(studio, data, index=number) for number, data in enumerate(pictures.values(), 1)]
+    copies.append(left(studio, next(iter(pictures.values())), folder=studio.home / "pictures"))
+    before = checked(studio)
+    said = "5 second copies of saved pictures (tasks 1) left behind"
+    assert (before["", "part files"]["level"], before["", "part files"]["said"]) == ("warn", said)
+    assert before["", "part files"]["todo"] == "imagegen doctor --fix removes them"
+    assert not {("", "whole pictures"), ("", "extra pictures")} & set(before)
+    after = checked(studio, "--fix")["", "part files"]
+    assert (after["level"], after["said"]) == ("ok", f"{said}, 5 removed")
+    assert not any(copy.exists() for copy in copies)
+    assert {path: path.read_bytes() for path in studio.pictures()} == pictures
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_a_second_copy_that_was_marked_later_is_known(studio: Program, server: DreaminaServer, form: str) -> None:
+    """Two processes that fetch one picture put different times into it."""
+    server.pictures = Pictures(form, (16, 16))
+    assert studio.run("run", "a cat").code == 0
+    first = min(studio.pictures())
+    copy = left(studio, marked_later(first.read_bytes()))
+    assert copy.read_bytes() != first.read_bytes()
+    said = checked(studio, "--fix")["", "part files"]["said"]
+    assert said == "1 second copy of a saved picture (tasks 1) left behind, 1 removed"
+    assert not copy.exists()
+
+
+def test_another_picture_with_the_marks_of_a_saved_one_is_no_copy(studio: Program) -> None:
+    assert studio.run("run", "a cat").code == 0
+    data = marked_later(min(studio.pictures()).read_bytes())
+    at = data.index(b"PLTE") + 4
+    copy = left(studio, with_checksums(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]))
+    (found,) = extra(studio, "--fix")
+    assert str(copy) in found["said"]
+    assert copy.exists()
+
+
+def marked_later(data: bytes) -> bytes:
+    (before,) = set(re.findall(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", data))
+    data = data.replace(before, b"2031-02-03T04:05:06Z")
+    return with_checksums(data) if data.startswith(b"\x89PNG") else data
+
+
+def with_checksums(data: bytes) -> bytes:
+    """A PNG whose chunks have been changed, with the checksums that they need."""
+    made, at = data[:8], 8
+    while at < len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        made += data[at:end] + zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return made
+
+
+def gone(picture: Path, _copy: Path) -> None:
+    picture.unlink()
+
+
+def changed(picture: Path, _copy: Path) -> None:
+    picture.write_bytes(picture.read_bytes() + b"edited")
+
+
+def led_to_the_copy(picture: Path, copy: Path) -> None:
+    picture.unlink()
+    picture.symlink_to(copy)
+
+
+def forgotten_by_the_history(picture: Path, _copy: Path) -> None:
+    with closing(sqlite3.connect(picture.parents[1] / "home" / "history.db")) as database, database:
+        database.execute("UPDATE picture SET sha256 = ''")
+
+
+def another_one(_picture: Path, copy: Path) -> None:
+    copy.write_bytes(Pictures("png", (8, 8)).make("another job", 1))
+
+
+def of_no_task(_picture: Path, copy: Path) -> None:
+    copy.rename(copy.with_name(copy.name.replace("-1-1.part", "-99-1.part")))
+
+
+@pytest.mark.parametrize("happens", [gone, changed, led_to_the_copy, forgotten_by_the_history, another_one, of_no_task])
+def test_a_picture_that_is_not_proven_to_be_in_place_is_kept_and_named(
+    studio: Program, happens: Callable[[Path, Path], None]
+) -> None:
+    """The command that is told gives it a name, and then nothing is left to say."""
+    assert studio.run("run", "a cat").code == 0
+    picture = next(path for path in studio.pictures() if path.stem.endswith("-1"))
+    copy = left(studio, picture.read_bytes())
+    happens(picture, copy)
+    (copy,) = part_files(studio)
+    data = copy.read_bytes()
+    (found,) = extra(studio, "--fix")
+    assert copy.read_bytes() == data
+    assert (found["level"], str(copy) in found["said"]) == ("warn", True)
+    before = set(studio.pictures())
+    command = found["todo"].removeprefix("to keep it: ")
+    assert command.startswith("mv ")
+    subprocess.run(["sh", "-c", command], check=True, timeout=LIMIT)
+    assert not extra(studio)
+    (new,) = set(studio.pictures()) - before or {picture}
+    assert (new.suffix, new.read_bytes()) == (".png", data)
+    assert studio.run("resume").code == 4, "nothing was left to it"
+
+
+def test_every_extra_picture_gets_a_name_of_its_own(studio: Program) -> None:
+    assert studio.run("run", "a cat").code == 0
+    data = [Pictures("png", (8, 8)).make("another job", number) for number in (1, 2)]
+    path = left(studio, data[0])
+    path.with_name(path.name.replace(".part", ".marked.part")).write_bytes(data[1])
+    before = set(studio.pictures()) - set(part_files(studio))
+    for found in extra(studio):
+        subprocess.run(["sh", "-c", found["todo"].removeprefix("to keep it: ")], check=True, timeout=LIMIT)
+    assert sorted(path.read_bytes() for path in set(studio.pictures()) - before) == sorted(data)
+
+
+def test_a_picture_that_waits_for_resume_is_no_second_copy_of_another(studio: Program) -> None:
+    """A service may make two pictures alike: only what is saved under the same number is a copy."""
+    data = Pictures("png", (8, 8)).make("job", 1)
+    with closing(Store(studio.home / "history.db")) as store:
+        (task,) = started(store)
+        folder = studio.home / "pictures"
+        folder.mkdir()
+        (folder / "one.png").write_bytes(data)
+        images = (SavedImage(str(folder / "one.png"), sha256(data).hexdigest()), RemoteImage("http://localhost/2"))
+        late = Failed(Reason.TIMEOUT, "too late", JOB, images)
+        become(store, task, Submitting(), Running(JOB), Saving(images, JOB), late)
+    waits, copy = (left(studio, data, index=number, folder=folder) for number in (2, 1))
+    found = checked(studio, "--fix")
+    assert (waits.exists(), copy.exists()) == (True, False)
+    assert found["", "whole pictures"]["todo"] == "imagegen resume 1"
 
 
 def test_whole_pictures_that_wait_for_resume_are_kept(studio: Program, server: DreaminaServer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from imagegen_cli.core.errors import HistoryError, Reason
+from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.money import Money, Quote, Source
 from imagegen_cli.core.task import (
@@ -495,6 +495,25 @@ def test_a_wish_to_cancel_comes_from_another_machine(address: str) -> None:
         wakes = store.wakes
         other.notify("tasks")
         wait_for(lambda: store.wakes > wakes)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("sqlite", Reason.DISK), ("postgres", Reason.HISTORY)])
+def test_a_history_that_takes_nothing_is_told_from_a_disk_that_is_full(
+    tmp_path: Path, kind: str, reason: Reason
+) -> None:
+    """Nothing on this machine helps where the server of a shared history takes nothing."""
+    where = place(kind, tmp_path)
+    with closing(opened(where)) as store:
+        (task,) = started(store)
+        with outside(where) as db:
+            db.execute("ALTER TABLE event RENAME TO gone")
+        with pytest.raises(DiskError) as caught:
+            become(store, task, Submitting(), Running(JOB))
+        assert caught.value.reason == reason
+        with outside(where) as db:
+            db.execute("ALTER TABLE gone RENAME TO event")
+        asyncio.run(store.flush())
+        assert Failed.after(Queued(), caught.value, None).reason == reason
 
 
 # Copies

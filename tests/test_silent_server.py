@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from imagegen_cli.commands.work import Queue
-from imagegen_cli.core.errors import DiskError, HistoryAway, HistoryError
+from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.task import Job, Running, Submitting, TaskId
 from imagegen_cli.storage import postgres as histories
@@ -259,10 +259,10 @@ def test_a_flush_waits_for_a_minute_in_all_and_the_next_ones_do_not(
         become(store, task, Submitting())
         line.cuts = lambda _: "silent"
         store.record(TaskChanged(2.0, task.to(Submitting()).to(Running(JOB))))
-        with pytest.raises(DiskError, match="no answer"):
+        with pytest.raises(HistoryTrouble, match="no answer"):
             asyncio.run(store.flush())
         begun = time.monotonic()
-        with pytest.raises(DiskError):
+        with pytest.raises(HistoryTrouble):
             asyncio.run(store.flush())
         assert time.monotonic() - begun < 0.9
         store.hurry()
@@ -447,6 +447,7 @@ def test_a_run_goes_on_without_the_history_and_prints_its_receipts(
     ended = finished(process)
     line.cuts = lambda _: ""
     assert ended.code == 5, ended.err
+    assert "1 failed, history: " in ended.err
     (job,) = server.jobs
     assert f'"job": "{job}"' in ended.err
     assert ended.err.count("what was sent goes on") == 1

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagegen_cli.core.errors import ConfigError, UsageError
+from imagegen_cli.core.errors import ConfigError, HistoryError, UsageError
 from imagegen_cli.core.language import Message
 from imagegen_cli.settings.paths import expanded, history_file
 from imagegen_cli.settings.shared_history import (
@@ -13,7 +13,7 @@ from imagegen_cli.settings.shared_history import (
     network_disk,
     shared_history,
 )
-from imagegen_cli.storage.store import Store
+from imagegen_cli.storage.store import COPY_AGAIN, Store
 
 if TYPE_CHECKING:
     from imagegen_cli.core.database_address import DatabaseAddress
@@ -30,7 +30,12 @@ SHARE_OTHERWISE = Message(
 def open_history() -> Store:
     """The history of this person or of the team. Raises ConfigError and HistoryError."""
     shared = shared_history()
-    return _of_file(history_file()) if shared is None else _of_server(shared)
+    store = _of_file(history_file()) if shared is None else _of_server(shared)
+    if store.unfinished_copy:
+        store.close()
+        message = Message("the history {name} is a copy that is not finished: its tasks may still go on elsewhere")
+        raise HistoryError(message.format(name=store.name), hint=COPY_AGAIN)
+    return store
 
 
 def has_history() -> bool:

@@ -12,7 +12,7 @@ from imagegen_cli.settings.paths import expanded
 
 
 def migrate(source: str, target: str, keep: str = "") -> int:
-    """Copy everything and prove it; where something goes wrong, the target is as it was.
+    """Copy everything and prove it; where something goes wrong, the same command again goes on.
 
     `keep`: "from" or "to", the history that goes on with tasks that have not ended.
     """

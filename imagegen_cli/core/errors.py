@@ -25,6 +25,7 @@ ImagegenError
     ├── BadImage                bad-image
     │   └── UnusableImage       bad-image        the same, and fetching it again brings no other
     ├── DiskError               disk
+    │   └── HistoryTrouble      history          the server of the history is away, or takes nothing
     └── ProviderBug             bug              a provider raised something that is not in this tree
 """
 
@@ -56,6 +57,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     BAD_IMAGE = "bad-image"
     DISK = "disk"
+    HISTORY = "history"
     CANCELLED = "cancelled"
     BUG = "bug"
 
@@ -78,6 +80,7 @@ HINTS: dict[Reason, Message] = {
         "the service sent something that is no picture; imagegen retry {ids} --may-repeat pays anew"
     ),
     Reason.DISK: Message("free some space or choose another folder with --output; the service may have been paid"),
+    Reason.HISTORY: Message("imagegen doctor tests the history and says what to do; the service may have been paid"),
     Reason.CANCELLED: Message("imagegen retry {ids} makes it anew"),
     Reason.BUG: Message("please report it: imagegen show {ids} has the details"),
 }
@@ -98,6 +101,7 @@ LABELS: dict[Reason, Message] = {
     Reason.EXPIRED: Message("reason of a failure: expired"),
     Reason.BAD_IMAGE: Message("reason of a failure: bad-image"),
     Reason.DISK: Message("reason of a failure: disk"),
+    Reason.HISTORY: Message("reason of a failure: history"),
     Reason.CANCELLED: Message("reason of a failure: cancelled"),
     Reason.BUG: Message("reason of a failure: bug"),
 }
@@ -123,6 +127,7 @@ QUESTION_HINTS: dict[Reason, Message] = {
     Reason.EXPIRED: Message("check base_url: nothing is at this address"),
     Reason.BAD_IMAGE: Message("check base_url"),
     Reason.DISK: Message("free some space"),
+    Reason.HISTORY: Message("imagegen doctor tests the history"),
     Reason.CANCELLED: Message("ask again"),
     Reason.BUG: Message("please report it"),
 }
@@ -301,6 +306,10 @@ class UnusableImage(BadImage):
 class DiskError(TaskError):
     reason = Reason.DISK
     may_be_paid = True
+
+
+class HistoryTrouble(DiskError):
+    reason = Reason.HISTORY
 
 
 class ProviderBug(TaskError):

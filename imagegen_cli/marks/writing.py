@@ -6,10 +6,12 @@ came, the plan has no edits and says why: then `sidecar_text` goes beside it.
 
 import json
 import os
+import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +22,7 @@ from imagegen_cli.core.marker import Edit, edited
 from imagegen_cli.marks import xmp
 from imagegen_cli.marks.containers import DamagedError, Part, need, read_at, riff_end
 from imagegen_cli.marks.contents import APP0, APP1, XMP_KEYWORD, XMP_SEGMENT, Contents, contents_of
+from imagegen_cli.marks.decoding import MAX_TEXT_BYTES
 from imagegen_cli.marks.reading import own_marks, suffix_in
 from imagegen_cli.marks.values import TOOL, Marks, to_json, without_secrets
 
@@ -35,6 +38,8 @@ EXIF_BYTES = 4
 LOSSLESS_SIGNATURE = 0x2F
 HAS_XMP, HAS_ALPHA = 0x04, 0x10
 """Flags of a WebP file's VP8X chunk."""
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+"""The form of the time that our marks name."""
 UNWALKED = Message("pictures of this format are left as they came")
 
 
@@ -72,6 +77,36 @@ def has_marks(file: BinaryIO, marks: Marks) -> bool:
     except BadImage:
         return False
     return own is not None and replace(own, time="") == replace(without_secrets(marks), time="")
+
+
+def digest_without_time(file: BinaryIO) -> str:
+    """The SHA-256, in hex, of a file with marks of ours, without the time that they name. Raises OSError.
+
+    Two processes that saved the same picture named different times. Empty where the file has no such marks.
+    """
+    try:
+        suffix = suffix_in(file)
+        found = contents_of(file, suffix, file.seek(0, os.SEEK_END))
+        own = own_marks(found)
+        if own is None or found.damage or not TIME.fullmatch(own.time):
+            return ""
+        total = sha256()
+        for piece in edited(file, _without(own.time.encode(), file, found, suffix)):
+            total.update(piece)
+    except (BadImage, DamagedError):
+        return ""
+    return total.hexdigest()
+
+
+def _without(time: bytes, file: BinaryIO, found: Contents, suffix: str) -> Iterator[Edit]:
+    """What takes a time out of our packet and our settings text, and the checksum of a PNG chunk with it."""
+    checksum_bytes = 4 if suffix == ".png" else 0
+    for part in found.parts:
+        if part.length > MAX_TEXT_BYTES:
+            continue
+        data = read_at(file, part.body, part.length)
+        if time in data and (xmp.NAMESPACE.encode() in data or data.startswith(b"parameters\0")):
+            yield Edit(part.body, part.end + checksum_bytes, data.replace(time, b""))
 
 
 def add(data: bytes, marks: Marks) -> bytes:

@@ -14,7 +14,7 @@ written when the image has its name. Neither can cost an image.
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
@@ -143,6 +143,13 @@ def _first_whole(paths: Iterable[Path]) -> StagedImage | None:
             form = check(file)
             return StagedImage(str(path), "", sha256_of(file), _doubt(form, ends=False))
     return None
+
+
+def free_path(stem: Path, part: Path, taken: Collection[str] = ()) -> str:
+    """A path that does not exist and is not in `taken`, for what a part file holds. Raises OSError."""
+    with part.open("rb", buffering=0) as file:
+        suffix = suffix_of(file.read(HEAD_BYTES))
+    return _free_name(stem, suffix, taken)
 
 
 def sha256_of(data: Bytes | BinaryIO) -> str:
@@ -341,11 +348,12 @@ def _copy(source: Path, part: Path) -> Path:
     return part
 
 
-def _free_name(stem: Path, suffix: str) -> str:
+def _free_name(stem: Path, suffix: str, taken: Collection[str] = ()) -> str:
     """The first path that does not exist, its name cut to what the file system allows."""
     stem = _shortened(stem, len(suffix) + len("~9999"))
     numbers = chain([""], (f"~{number}" for number in range(2, 10_000)))
-    return next(path for number in numbers if not os.path.lexists(path := f"{stem}{number}{suffix}"))
+    paths = (f"{stem}{number}{suffix}" for number in numbers)
+    return next(path for path in paths if path not in taken and not os.path.lexists(path))
 
 
 def _shortened(stem: Path, added_bytes: int) -> Path:

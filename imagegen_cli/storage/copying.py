@@ -3,17 +3,25 @@
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from hashlib import sha256
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.language import Message, ngettext
-from imagegen_cli.storage.store import Store
+from imagegen_cli.storage.store import COPY_AGAIN, UNFINISHED_COPY, Store
 
 if TYPE_CHECKING:
     from imagegen_cli.storage.dialect import Connection
 
 MAX_ROWS = 2000
 """Rows that are in memory at a time."""
+
+
+LET_GO = "let-go"
+"""The name in `meta` of the number of the last copy for which a source has let go of its tasks."""
+SET_META = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+HELD = 2
+"""In `task.shared`: it waits for a worker once the copy is finished."""
 
 
 class Table(NamedTuple):
@@ -72,29 +80,86 @@ class Copied(NamedTuple):
 
 
 def copy(source: Store, target: Store, keep: Keep | None = None) -> tuple[list[Copied], int]:
-    """Copy everything, and compare. Raises HistoryError; then both are as they were.
+    """Copy everything, and compare. Raises HistoryError.
 
     Tasks that have not ended go on in one of the two alone, which `keep` names; without it they are refused. Returns
     what was copied, and how many tasks have been cancelled in the other one for that.
+
+    To move such tasks, three transactions follow each other: the copy, which is marked as unfinished, so that nothing
+    uses it; the source lets go of the tasks and remembers the number of the copy; the mark is taken away. The same
+    call again goes on after every interruption: with a new copy, or, where the source has let go, with the last step.
     """
-    is_handed_over = False
+    number = ""
     try:
-        with target.copying() as new:
-            with source.copying() as old:
+        with source.copying() as old:
+            with target.copying() as new:
+                if _meta(new, UNFINISHED_COPY).partition(" ")[0] == (_meta(old, LET_GO) or None):
+                    return _finished(target, new, keep)
+                _clear(source, old, target, new)
                 copied = _copied(source, old, target, new, keep)
-                let_go = source.let_go() if keep is Keep.TO else 0
-            # The source is written first: a crash between the two leaves such tasks cancelled, and never sent twice.
-            is_handed_over = let_go > 0
-            let_go += target.let_go() if keep is Keep.FROM else 0
+                if keep is Keep.FROM:
+                    return copied, target.let_go()
+                if not source.count_unfinished():
+                    return copied, 0
+                number = _hold(source, new)
+            let_go = source.let_go()
+            old.execute(SET_META, (LET_GO, number))
+        with target.copying() as new:
+            _release(new)
     except HistoryError as error:
-        if not is_handed_over:
+        if not number:
             raise
-        message = Message("{name} has let go of tasks that the copy lacks: {why}").format(
-            name=source.name, why=error.message
-        )
-        hint = Message("imagegen list --state cancelled names them, and imagegen retry ID sends them from there")
-        raise HistoryError(message, hint=hint) from error
+        message = Message("the copy into {name} is not finished: {why}").format(name=target.name, why=error.message)
+        raise HistoryError(message, hint=COPY_AGAIN) from error
     return copied, let_go
+
+
+def _meta(db: "Connection", name: str) -> str:
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return "" if row is None else str(row["value"])
+
+
+def _hold(source: Store, new: "Connection") -> str:
+    """Mark a copy as unfinished, and keep its tasks from workers that have it open. Returns the number of the copy."""
+    number = token_hex(8)
+    new.execute("UPDATE task SET shared = ? WHERE shared = 1", (HELD,))
+    new.execute(SET_META, (UNFINISHED_COPY, f"{number} {_identity(source)}"))
+    return number
+
+
+def _release(new: "Connection") -> None:
+    new.execute("UPDATE task SET shared = 1 WHERE shared = ?", (HELD,))
+    new.execute("DELETE FROM meta WHERE name = ?", (UNFINISHED_COPY,))
+
+
+def _identity(store: Store) -> str:
+    """Copies have the same token, and databases may have the same name."""
+    return f"{store.token} {store.name}"
+
+
+def _finished(target: Store, new: "Connection", keep: Keep | None) -> tuple[list[Copied], int]:
+    """Let a copy go on whose source has let go of the tasks."""
+    if keep is not Keep.TO:
+        message = Message("the tasks go on in {name} already, and its copy is not finished").format(name=target.name)
+        raise HistoryError(message, hint=COPY_AGAIN)
+    _release(new)
+    return [_proof(new, table) for table in TABLES], target.count_unfinished()
+
+
+def _clear(source: Store, old: "Connection", target: Store, new: "Connection") -> None:
+    """Empty a target that holds an unfinished copy of this source, which still has all of its tasks."""
+    if _meta(old, UNFINISHED_COPY):
+        message = Message("the history {name} is a copy that is not finished").format(name=source.name)
+        raise HistoryError(message, hint=COPY_AGAIN)
+    mark = _meta(new, UNFINISHED_COPY)
+    if not mark:
+        return
+    if mark.partition(" ")[2] != _identity(source):
+        message = Message("the history {name} is an unfinished copy of another one").format(name=target.name)
+        raise HistoryError(message, hint=Message("name an empty one; nothing was copied"))
+    for table in TABLES:
+        new.execute(f"DELETE FROM {table.name} WHERE {table.where or '1 = 1'}")  # noqa: S608 - our own words
+    new.execute("DELETE FROM meta WHERE name = ?", (UNFINISHED_COPY,))
 
 
 def _copied(source: Store, old: "Connection", target: Store, new: "Connection", keep: Keep | None) -> list[Copied]:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_cli.core.errors import HistoryError, UsageError
+from imagegen_cli.core.errors import DiskError, HistoryError, UsageError
 from imagegen_cli.core.language import Message
 from imagegen_cli.storage import migrations, search
 from imagegen_cli.storage.leases import Leases
@@ -60,6 +60,8 @@ class Database:
     """See `rows.condition`."""
     is_remote = False
     """Whether it is on a server, where other machines use it too."""
+    UNWRITTEN: type[DiskError] = DiskError
+    """What a flush raises where events cannot be written."""
     MAX_CLOSE_S: float | None = None
     """Seconds for which its end waits for the last changes; None where each wait of its own has an end."""
     LOCKED = ""
@@ -248,7 +250,7 @@ class Database:
         for name, number in last.items():
             self._db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
             self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, number))
-        self._db.execute("INSERT INTO unsearched (task) SELECT id FROM task")
+        self._db.execute("INSERT OR IGNORE INTO unsearched (task) SELECT id FROM task")
 
     def be_patient(self) -> None:
         """Let a transaction wait for another database for long."""

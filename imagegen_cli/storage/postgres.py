@@ -17,7 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from imagegen_cli.core.database_address import CODES, database_address
-from imagegen_cli.core.errors import DiskError, HistoryAway, HistoryError
+from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.storage import postgres_schema, search
@@ -191,6 +191,7 @@ class PostgresStore(Store):
     NEWER_HINT = Message("upgrade imagegen here: pip install -U imagegen-cli")
     PLUS = ""
     is_remote = True
+    UNWRITTEN = HistoryTrouble
     MAX_CLOSE_S = MAX_CLOSE_S + 2 * TICK_S
     LOCKED = " FOR UPDATE SKIP LOCKED"
 
@@ -301,7 +302,7 @@ class PostgresStore(Store):
             await wait_for(wrap_future(self._writer.flush()), max(MIN_FLUSH_S, left))
         except TimeoutError:
             trouble = self._writer.trouble or UNANSWERED.format(name=self.name)
-            raise DiskError(trouble, hint=DOCTOR) from None
+            raise HistoryTrouble(trouble, hint=DOCTOR) from None
 
     def hurry(self) -> None:
         self._limits.hurry()

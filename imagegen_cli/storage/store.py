@@ -75,6 +75,11 @@ MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
 
+UNFINISHED_COPY = "unfinished-copy"
+"""The name in `meta` of a copy whose source may go on with the same tasks. The value: its number, and whose it is."""
+COPY_AGAIN = Message("give the same command again: imagegen history migrate FROM TO --keep to; it finishes the copy")
+
+
 class Store(Database):
     """The history that all commands and runs of a person share. Raises HistoryError where the database cannot be used.
 
@@ -85,7 +90,10 @@ class Store(Database):
     def __init__(self, path: Path, *, wait_s: float = MAX_LOCK_WAIT_S, process: Process | None = None) -> None:
         self._leases = self.leases_of(process or this_process())  # before a migration, whose transaction keeps it
         super().__init__(path, wait_s=wait_s)
-        self._token = self._token_of_history()
+        meta = self._meta()
+        self._token = meta["token"]
+        self.unfinished_copy = meta.get(UNFINISHED_COPY, "")
+        """Not empty where this history is a copy that is not finished: nothing may go on with its tasks."""
         self._heartbeat_at = -math.inf
         self._cancelling: set[TaskId] = set()
         """Returned by `cancel_requests`; the writer has not yet deleted the request."""
@@ -779,9 +787,12 @@ class Store(Database):
                     settled[task] = found
         return settled
 
-    def _token_of_history(self) -> str:
+    def _meta(self) -> dict[str, str]:
+        """What is known of the history itself. Closes it where that cannot be read."""
         try:
-            return str(self._only("SELECT value FROM meta WHERE name = 'token'"))
+            with self._errors():
+                found = {row["name"]: row["value"] for row in self._db.execute("SELECT name, value FROM meta")}
+                return found | {"token": str(found["token"])}
         except BaseException:
             self._db.close()
             raise

@@ -206,11 +206,11 @@ class Writer:
                 self._db = self._database.connect()
             self._write_or_try_again(self._db, events, reserve)
         except self._database.ERRORS as error:
-            return DiskError(self._database.trouble_of(error), hint=self._database.remedy_for(error))
+            return self._database.UNWRITTEN(self._database.trouble_of(error), hint=self._database.remedy_for(error))
         except Exception as error:  # noqa: BLE001 - a flush that waits for this thread must not wait for ever
             why = f"{type(error).__name__}: {error}"
             message = Message("the history {name} cannot be written: {why}")
-            return DiskError(message.format(name=self._database.name, why=why))
+            return self._database.UNWRITTEN(message.format(name=self._database.name, why=why))
         reserve.keep()
         return None
 
