@@ -10,6 +10,7 @@ from typing import Any
 from imagegen_cli.commands.console import answers, say
 from imagegen_cli.core.errors import ConfigError, NothingToDo, UsageError
 from imagegen_cli.core.language import Message, parts_of, restored, translated
+from imagegen_cli.core.system_errors import cause, in_full
 from imagegen_cli.settings import paths
 from imagegen_cli.settings.config import combined
 from imagegen_cli.settings.edit import with_value, without_value
@@ -223,7 +224,8 @@ def _text_of(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(Message("{path} cannot be read: {why}").format(path=path, why=str(error))) from error
+        message = Message("{path} cannot be read: {why}").format(path=path, why=in_full(error))
+        raise ConfigError(message) from error
 
 
 def _run_editor(draft: Path, before: str) -> None:
@@ -233,7 +235,7 @@ def _run_editor(draft: Path, before: str) -> None:
         code = subprocess.run([*words, str(draft)], check=False).returncode  # noqa: S603 - the person's own editor
         why: str = Message("exit {code}").format(code=code) if code else ""
     except OSError as error:
-        why = error.strerror or type(error).__name__
+        why = cause(error) or type(error).__name__
     if not why:
         return
     message = EDITOR_FAILED.format(editor=words[0], why=why)

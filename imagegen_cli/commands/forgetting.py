@@ -14,6 +14,7 @@ from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.references import bytes_of, opened
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import ENDED
 from imagegen_cli.core.text import Printer, literal
 from imagegen_cli.display.board import can_be_fetched
@@ -201,7 +202,7 @@ def _obstacle(store: Store, picture: Picture) -> str:
     except FileNotFoundError:
         return Message("it is gone already")
     except OSError as error:
-        return str(error.strerror)
+        return cause(error)
 
 
 def _is_sidecar(path: Path, picture: Picture) -> bool:
@@ -217,7 +218,7 @@ def _unlink(path: Path) -> bool:
     try:
         path.unlink()
     except OSError as error:
-        say(NOT_DELETED.format(path=path, why=error.strerror))
+        say(NOT_DELETED.format(path=path, why=cause(error)))
         return False
     return True
 

@@ -19,6 +19,7 @@ from imagegen_cli.commands.task_ids import task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError, label
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.references import bytes_of
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import (
     Cancelled,
     CancelOutcome,
@@ -625,9 +626,10 @@ def _read(name: str, hint: str, *, is_file: bool = False) -> bytes:
     try:
         return bytes_of(Path(name).expanduser(), MAX_LIST_BYTES) if is_file and name != STDIN else _bytes_of(name)
     except (OSError, RuntimeError, ValueError) as error:  # a home folder that does not exist is a RuntimeError
-        why = getattr(error, "strerror", None) or str(error)
         way = Message("nothing was sent; {way}").format(way=hint or instead_of(name))
-        raise UsageError(Message("{path} cannot be read: {why}").format(path=name, why=why), hint=way) from error
+        raise UsageError(
+            Message("{path} cannot be read: {why}").format(path=name, why=cause(error)), hint=way
+        ) from error
 
 
 def _bytes_of(name: str) -> bytes:

@@ -19,6 +19,7 @@ from imagegen_cli.commands.hook_words import PLACEHOLDER
 from imagegen_cli.core.events import Event, RunStarted, RunStopping, TaskAdded, TaskChanged, TaskLearned
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.masking import masked
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import Task, TaskId
 
 MAX_AT_ONCE = 4
@@ -139,7 +140,7 @@ class Hooks:
             why = Message("it was ended after {seconds:g} s (exec_timeout_s)")
             self._fail(name, why.format(seconds=self._timeout_s))
         except (OSError, ValueError) as error:
-            self._fail(name, f"{self._words[0]}: {getattr(error, 'strerror', None) or error}")
+            self._fail(name, joined(": ", [self._words[0], cause(error)]))
         else:
             self._tell_of(name, code, _lines(output))
 

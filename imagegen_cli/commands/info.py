@@ -15,7 +15,8 @@ from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.verifying import verifier
 from imagegen_cli.core.errors import NothingToDo
 from imagegen_cli.core.language import Message, ngettext, tr, translated
-from imagegen_cli.core.references import bytes_of, opened, why
+from imagegen_cli.core.references import bytes_of, opened
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import Parent
 from imagegen_cli.display.fields import moment
 from imagegen_cli.display.labelled import Block, print_blocks
@@ -168,7 +169,7 @@ def _measured(path: Path, suffix: str) -> tuple[int, Size | None, str]:
             size = file.tell()
             return size, dimensions(file, suffix, size), digest.hexdigest()
     except (OSError, ValueError) as error:
-        raise UnreadableFile(Message("the file cannot be read: {why}").format(why=why(error))) from error
+        raise UnreadableFile(Message("the file cannot be read: {why}").format(why=cause(error))) from error
 
 
 def _sidecar(path: Path, sha256: str) -> tuple[Path, Marks] | None:

@@ -15,6 +15,7 @@ from imagegen_cli.commands.options import ExportFormat, FilterOptions
 from imagegen_cli.commands.task_ids import check_pictures, task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.language import Message, ngettext
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.text import Printer, encoded, literal
 from imagegen_cli.settings.paths import expanded
 from imagegen_cli.storage.records import Filter
@@ -149,4 +150,4 @@ def _new_file(path: Path) -> Iterator[_NewFile]:
 
 
 def _unwritten(path: Path, error: OSError) -> Message:
-    return Message("{path} cannot be written: {why}").format(path=path, why=error.strerror)
+    return Message("{path} cannot be written: {why}").format(path=path, why=cause(error))

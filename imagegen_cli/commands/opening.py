@@ -5,6 +5,7 @@ import shutil
 import sys
 
 from imagegen_cli.core.language import Message
+from imagegen_cli.core.system_errors import cause
 
 OPENERS = ("xdg-open", "wslview", "gio")
 WAIT_S = 2.0
@@ -41,7 +42,7 @@ def _started(command: list[str]) -> str:
             command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
         )
     except OSError as error:
-        return Message("{command} cannot be started: {why}").format(command=command[0], why=error.strerror)
+        return Message("{command} cannot be started: {why}").format(command=command[0], why=cause(error))
     try:
         code = started.wait(WAIT_S)
     except subprocess.TimeoutExpired:
@@ -54,5 +55,5 @@ def _on_windows(path: str) -> str:
     try:
         os.startfile(path)  # type: ignore[attr-defined]  # noqa: S606 - it is there on Windows alone
     except OSError as error:
-        return Message("it cannot be opened: {why}").format(why=error.strerror)
+        return Message("it cannot be opened: {why}").format(why=cause(error))
     return ""

@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.language import Message, tr
-from imagegen_cli.core.references import why
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.text import is_capable_terminal
 from imagegen_cli.gallery.whole import subject_of
 
@@ -62,11 +62,7 @@ def written(kind: Kind, place: Place, output: Path | None, write: Writes[Made]) 
     except OSError as error:
         other = Message("name another place: -o {name}").format(name=f"{kind.name}{kind.suffixes[0]}")
         wrong = Message("the {what} cannot be written into {folder}: {why}")
-        raise UsageError(wrong.format(what=WORDS[kind.name], folder=folder, why=_why(error)), hint=other) from error
-
-
-def _why(error: OSError) -> str:
-    return next((one for one in error.args if isinstance(one, Message)), why(error))
+        raise UsageError(wrong.format(what=WORDS[kind.name], folder=folder, why=cause(error)), hint=other) from error
 
 
 def _to_the_name(kind: Kind, file: Path, write: Writes[Made]) -> Made:

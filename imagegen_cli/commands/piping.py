@@ -9,6 +9,7 @@ from imagegen_cli.commands.console import say
 from imagegen_cli.commands.options import GenerateOptions
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.language import Message
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import Task
 from imagegen_cli.core.text import Printer
 from imagegen_cli.inputs.plan import Item
@@ -42,7 +43,7 @@ def write(tasks: Iterable[Task], *, quiet: bool) -> bool:
         left = Message("the reader of stdout left before it had all of the picture, which is kept: {path}")
         say(left.format(path=paths[0]))
     except OSError as error:
-        Printer.trouble = error.strerror or type(error).__name__
+        Printer.trouble = cause(error) or type(error).__name__
         say(Message("the picture is kept: {path}").format(path=paths[0]))
         return False
     else:

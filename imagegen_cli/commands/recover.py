@@ -38,7 +38,8 @@ from imagegen_cli.commands.spending import (
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class, label
 from imagegen_cli.core.language import Message, joined, ngettext, translated
-from imagegen_cli.core.references import bytes_of, why
+from imagegen_cli.core.references import bytes_of
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
@@ -197,7 +198,7 @@ def _restored(store: Store, path: Path) -> list[int]:
     try:
         text = sys.stdin.read() if str(path) == "-" else bytes_of(expanded(path), MAX_RECEIPTS_BYTES).decode()
     except (OSError, ValueError) as error:  # of a path with NUL in it, and of bytes that are no text
-        raise UsageError(Message("{path} cannot be read: {why}").format(path=path, why=why(error))) from error
+        raise UsageError(Message("{path} cannot be read: {why}").format(path=path, why=cause(error))) from error
     healed = store.restore_receipts(receipts_in(text.splitlines()))
     if not healed:
         raise NothingToDo(Message("the history needs none of these receipts"), hint=LIST_TELLS)

@@ -11,7 +11,8 @@ from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.language import Message, ngettext
-from imagegen_cli.core.references import MAX_BYTES, opened, why
+from imagegen_cli.core.references import MAX_BYTES, opened
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import Parent, word
 from imagegen_cli.gallery.words import STATES
 from imagegen_cli.net.image_files import sha256_of
@@ -67,7 +68,7 @@ def _unusable(place: Parent, path: str, error: Exception) -> Message:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return Message("picture {picture} is no longer at {path}").format(picture=str(place), path=path)
     message = Message("picture {picture} cannot be used: {why}: {path}")
-    return message.format(picture=str(place), why=why(error), path=path)
+    return message.format(picture=str(place), why=cause(error), path=path)
 
 
 def _is_as_saved(picture: Picture) -> bool:

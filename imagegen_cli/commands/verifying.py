@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from imagegen_cli.core.errors import UsageError
+from imagegen_cli.core.errors import UsageError, words_of
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import opened
 
@@ -36,7 +36,7 @@ def verifier() -> Callable[[Path], Verified]:
             with opened(path) as file, c2pa.Reader(None, file, context=context) as reader:
                 return _told(str(reader.get_validation_state() or ""), reader.get_validation_results())
         except (c2pa.C2paError, OSError, ValueError) as error:
-            return {"state": "unreadable", "text": Message("it cannot be verified: {why}").format(why=str(error))}
+            return {"state": "unreadable", "text": Message("it cannot be verified: {why}").format(why=words_of(error))}
 
     return verified
 

@@ -218,6 +218,10 @@ class TaskError(ImagegenError):
 
 def words_of(error: BaseException) -> str:
     """What an exception says, as the message that it was made of: `str` would make plain English of it."""
+    if isinstance(error, OSError):
+        from imagegen_cli.core.system_errors import in_full  # noqa: PLC0415 - only where something is wrong
+
+        return in_full(error)
     return next((text for text in error.args if isinstance(text, Message)), str(error))
 
 

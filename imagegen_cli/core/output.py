@@ -58,7 +58,7 @@ class Writer:
                 full = Message("{size} MiB waited and its reader took nothing")
                 self.error = OSError(errno.ENOBUFS, full.format(size=MAX_WAITING_BYTES // 1024**2))
             if self.error is not None:
-                raise OSError(self.error.errno, self.error.strerror)
+                raise OSError(*self.error.args)
             self._waiting.append((raw, data))
             self._bytes += len(data)
         return len(data)
@@ -89,12 +89,17 @@ class Writer:
         try:
             while True:
                 self._put(*self._next())
-        except (OSError, ValueError) as error:
-            with self._changed:
-                self.error = error if isinstance(error, OSError) else OSError(errno.EBADF, str(error))
-                self._waiting.clear()
-                self._bytes = 0
-                self._changed.notify_all()
+        except OSError as error:
+            self._fail(error)
+        except ValueError as error:
+            self._fail(OSError(errno.EBADF, str(error)))
+
+    def _fail(self, error: OSError) -> None:
+        with self._changed:
+            self.error = error
+            self._waiting.clear()
+            self._bytes = 0
+            self._changed.notify_all()
 
     def _next(self) -> tuple[io.RawIOBase, bytes]:
         with self._changed:
@@ -229,7 +234,9 @@ class Output:
             return
         error = self.stdout.writer.error or self.stdout.writer.cut
         if error is not None and not isinstance(error, BrokenPipeError):
-            Printer.trouble = Printer.trouble or error.strerror or type(error).__name__
+            from imagegen_cli.core.system_errors import cause  # noqa: PLC0415 - only where something is wrong
+
+            Printer.trouble = Printer.trouble or cause(error) or type(error).__name__
 
     def _after(self, stream: TextIO, number: int) -> TextIO:
         if not is_behind(stream):

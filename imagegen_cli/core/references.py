@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from imagegen_cli.core.errors import BadRequest, words_of
+from imagegen_cli.core.errors import BadRequest
 from imagegen_cli.core.language import Message
+from imagegen_cli.core.system_errors import cause
 
 FIRST_BYTES: dict[str, bytes] = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -158,13 +159,7 @@ def _begun(reference: str, formats: Sequence[str], max_bytes: int, length: int) 
         raise BadRequest(missing) from error
     except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
         unreadable = Message("cannot read the reference picture {path!r}: {why}")
-        raise BadRequest(unreadable.format(path=reference, why=why(error))) from error
-
-
-def why(error: Exception) -> str:
-    """The reason of an error: a path with NUL in it is a ValueError, the home of an unknown user a RuntimeError."""
-    said = words_of(error)
-    return said if isinstance(said, Message) else str(getattr(error, "strerror", "") or said)
+        raise BadRequest(unreadable.format(path=reference, why=cause(error))) from error
 
 
 def _no_picture(reference: str, formats: Sequence[str]) -> str:

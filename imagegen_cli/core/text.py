@@ -117,7 +117,9 @@ class Printer:
         except OSError as error:
             self._gone = True
             if self._stream is sys.stdout and not isinstance(error, BrokenPipeError):
-                Printer.trouble = error.strerror or type(error).__name__
+                from imagegen_cli.core.system_errors import cause  # noqa: PLC0415 - only where something is wrong
+
+                Printer.trouble = cause(error) or type(error).__name__
 
     def last_line(self, text: str) -> None:
         """Write the last line. It is kept where earlier ones were dropped because their reader took nothing."""

@@ -15,7 +15,8 @@ from imagegen_cli.core.errors import BadRequest, ConfigError, ImagegenError, Usa
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.masking import without_user
 from imagegen_cli.core.provider import Clients, Provider
-from imagegen_cli.core.references import HEAD, format_in, is_remote, opened, why
+from imagegen_cli.core.references import HEAD, format_in, is_remote, opened
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import ImageRequest, Parent, TaskId
 from imagegen_cli.inputs.prompts import PromptSpec, size_in
 from imagegen_cli.settings.config import Config, Configured
@@ -221,7 +222,7 @@ def place(folder: Path, template: str) -> Place:
             os.lstat(folder.joinpath(*["x" * 49] * (naming.MAX_PART_BYTES // 50)))
     except (OSError, ValueError, RuntimeError) as error:
         hint = Message("choose another folder with --output")
-        message = Message("cannot write into {folder}: {why}").format(folder=folder, why=why(error))
+        message = Message("cannot write into {folder}: {why}").format(folder=folder, why=cause(error))
         raise UsageError(message, hint=hint) from error
     if free < MIN_FREE_BYTES:
         hint = Message("free some, or choose another folder with --output")
@@ -361,7 +362,7 @@ def _reference(text: str, spec: PromptSpec, config: Config) -> str:
             known = format_in(file.read(HEAD))
     except (OSError, ValueError, RuntimeError) as error:
         message = Message("the reference {reference} cannot be read: {why}")
-        raise UsageError(message.format(reference=text, why=why(error))) from error
+        raise UsageError(message.format(reference=text, why=cause(error))) from error
     if not known:
         message = Message("the reference {reference} is no picture, by its first bytes; only pictures are sent")
         raise UsageError(message.format(reference=text))

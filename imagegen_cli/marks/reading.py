@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 from imagegen_cli.core.errors import BadImage, UsageError
 from imagegen_cli.core.forms import HEAD_BYTES, suffix_of
 from imagegen_cli.core.language import Message
-from imagegen_cli.core.references import opened, why
+from imagegen_cli.core.references import opened
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.marks import xmp
 from imagegen_cli.marks.contents import Contents, contents_of
 from imagegen_cli.marks.decoding import table_in, text_of, whole_number
@@ -66,7 +67,7 @@ def read(source: Path | bytes | BinaryIO) -> Reading:
         message = Message("this is no picture: its first bytes are those of no format that we know")
         raise UnreadableFile(message) from error
     except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
-        raise UnreadableFile(Message("the file cannot be read: {why}").format(why=why(error))) from error
+        raise UnreadableFile(Message("the file cannot be read: {why}").format(why=cause(error))) from error
 
 
 def suffix_in(file: BinaryIO) -> str:

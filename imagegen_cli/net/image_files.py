@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 from imagegen_cli.core.errors import BadImage, Busy, DiskError, Expired, TaskError, Unavailable
 from imagegen_cli.core.forms import HEAD_BYTES, Form, check, suffix_of
 from imagegen_cli.core.language import Message
-from imagegen_cli.core.references import opened, why
+from imagegen_cli.core.references import opened
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import StagedImage
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def named_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in NO_HANDLE:
             raise Busy(Message("too many files are open at once"), hint=RAISE_LIMIT) from error
-        unwritten = Message("cannot write {path}: {why}").format(path=str(path), why=why(error))
+        unwritten = Message("cannot write {path}: {why}").format(path=str(path), why=cause(error))
         raise DiskError(unwritten) from error
 
 
@@ -403,7 +404,7 @@ def _sidecar_written(staged: StagedImage, marker: "Marker | None") -> str:
             _write_sidecar(_beside(final.with_name(Path(staged.path).name), SIDECAR), sidecar, digest)
     except Exception as error:  # noqa: BLE001 - the image is saved
         told = Message("only the history says how {name} was made, because no file could be written beside it: {why}")
-        return told.format(name=final.name, why=why(error) or type(error).__name__)
+        return told.format(name=final.name, why=cause(error) or type(error).__name__)
     return ""
 
 

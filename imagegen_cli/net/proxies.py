@@ -16,7 +16,8 @@ from urllib.request import getproxies, getproxies_environment, proxy_bypass
 from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.masking import hide_user, without_user
-from imagegen_cli.core.references import bytes_of, why
+from imagegen_cli.core.references import bytes_of
+from imagegen_cli.core.system_errors import cause
 
 SCHEMES = {"http": "http", "https": "https", "socks": "socks5h", "socks5": "socks5", "socks5h": "socks5h"}
 """Schemes of a proxy's address, each with httpx's name for it. Desktops write `socks://` and mean version 5."""
@@ -129,7 +130,7 @@ def _certificate_trouble(file: Path) -> str:
             return Message("there is no certificate in it")
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except (OSError, ValueError) as error:
-        return why(error)
+        return cause(error)
     return ""
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from imagegen_cli.core.errors import words_of
 from imagegen_cli.core.language import Message
 from imagegen_cli.net.framing import ResponseHead, ResponseReader, write_head
 
@@ -117,7 +118,7 @@ class Transport(httpx.AsyncBaseTransport):
                 raise httpx.ConnectTimeout(Message("no connection in time")) from error
             except (OSError, UnicodeError) as error:
                 if _can_open_files():
-                    raise httpx.ConnectError(tls_advice(error) or str(error)) from error
+                    raise httpx.ConnectError(tls_advice(error) or words_of(error)) from error
                 await self.aclose()
                 await asyncio.sleep(0.1 * 2**attempt * random.uniform(0.8, 1.2))
         raise NoHandleError(Message("too many files are open at once (ulimit -n)"))

@@ -10,6 +10,7 @@ from imagegen_cli.core.errors import BadRequest
 from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.schema import nearest
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.providers._http import clean, decoded
 
 Graph = dict[str, dict[str, Any]]
@@ -76,7 +77,7 @@ def read(path: Path) -> Graph:
     try:
         graph = _unwrapped(decoded(bytes_of(path, MAX_BYTES)))
     except OSError as error:
-        message = Message("the workflow {path} cannot be read: {why}").format(path=path, why=error.strerror)
+        message = Message("the workflow {path} cannot be read: {why}").format(path=path, why=cause(error))
         raise BadRequest(message) from error
     found = graph_in(graph)
     if found is None:

@@ -18,6 +18,7 @@ from imagegen_cli.core.events import Working
 from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.provider import Clients, Provider, Ready, Report
 from imagegen_cli.core.schema import setting
+from imagegen_cli.core.system_errors import in_full
 from imagegen_cli.core.task import ImageRequest, InlineImage, Job
 from imagegen_cli.providers import _rules as rules
 from imagegen_cli.sketch.order import Drawing, Order
@@ -158,7 +159,9 @@ async def _start() -> asyncio.subprocess.Process:
             *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **group
         )
     except OSError as error:
-        raise Unavailable(Message("the drawing process cannot be started: {error}").format(error=error)) from error
+        raise Unavailable(
+            Message("the drawing process cannot be started: {error}").format(error=in_full(error))
+        ) from error
 
 
 def size(request: ImageRequest) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from imagegen_cli.core.language import Message, joined, language_named
 from imagegen_cli.core.masking import hide_user
 from imagegen_cli.core.provider import Provider, Settings
 from imagegen_cli.core.schema import REFERENCES, default_of, nearest, read_table, setting
+from imagegen_cli.core.system_errors import in_full
 from imagegen_cli.providers import kinds, known, load
 from imagegen_cli.settings import addresses
 from imagegen_cli.settings.files import SettingsFile
@@ -286,7 +287,7 @@ def _inside(file: SettingsFile, text: str, what: str) -> Path:
         if any(place.is_symlink() for place in (path, *path.parents)):  # from Python 3.13 on, `resolve` takes a circle
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))  # noqa: TRY301 - as earlier versions raise it
     except (OSError, RuntimeError, ValueError) as error:
-        message = Message("{what} {text!r} cannot be read: {why}").format(what=what, text=text, why=str(error))
+        message = Message("{what} {text!r} cannot be read: {why}").format(what=what, text=text, why=in_full(error))
         raise ConfigError(message) from error
     if not path.is_relative_to(file.folder):
         hint = Message("in a project file it lies in {folder}; your own file may name any other place")

@@ -13,6 +13,7 @@ from imagegen_cli.core.errors import ConfigError
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.schema import REFERENCES
+from imagegen_cli.core.system_errors import cause
 
 BYTE_ORDER_MARK = "\ufeff"
 OTHERS = 0o077
@@ -43,7 +44,7 @@ class SettingsFile:
             raise ConfigError(message, hint=Message("save it as UTF-8")) from error
         except OSError as error:
             hint = Message("make it a file that you can read, or let IMAGEGEN_CONFIG name another")
-            message = Message("{path} cannot be read: {why}").format(path=path, why=error.strerror)
+            message = Message("{path} cannot be read: {why}").format(path=path, why=cause(error))
             raise ConfigError(message, hint=hint) from error
         return None if path is None or raw is None else cls.of(path, raw, trusted=trusted)
 
@@ -124,7 +125,7 @@ def write(path: Path, text: str, *, mode: int) -> None:
         beside.chmod(mode)
         beside.replace(path)
     except OSError as error:
-        message = Message("{path} cannot be written: {why}").format(path=path, why=error.strerror)
+        message = Message("{path} cannot be written: {why}").format(path=path, why=cause(error))
         raise ConfigError(message) from error
 
 

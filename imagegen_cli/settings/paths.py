@@ -58,7 +58,9 @@ def working_folder() -> Path:
         folder = Path.cwd()
         os.stat(folder)  # noqa: PTH116 - a path that is too long for the system fails here and not later
     except OSError as error:
-        message = Message("the working directory cannot be used: {why}").format(why=error.strerror)
+        from imagegen_cli.core.system_errors import cause  # noqa: PLC0415 - only where something is wrong
+
+        message = Message("the working directory cannot be used: {why}").format(why=cause(error))
         raise UsageError(message, hint=Message("go to a folder that is there: cd")) from error
     return folder
 

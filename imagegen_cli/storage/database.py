@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_cli.core.errors import DiskError, HistoryError, UsageError
 from imagegen_cli.core.language import Message
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.storage import migrations, search
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.processes import Process
@@ -182,7 +183,7 @@ class Database:
         except sqlite3.Error as error:
             raise HistoryError(self.trouble_of(error), hint=self.remedy_for(error)) from error
         except OSError as error:
-            message = Message("the history {name} cannot be opened: {why}").format(name=self.name, why=error.strerror)
+            message = Message("the history {name} cannot be opened: {why}").format(name=self.name, why=cause(error))
             raise HistoryError(message, hint=Message("set IMAGEGEN_HOME to a folder that can be written")) from error
         except UnicodeEncodeError as error:
             raise not_text(error) from error

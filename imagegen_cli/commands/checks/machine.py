@@ -15,6 +15,7 @@ from imagegen_cli.commands.histories import has_history, open_history
 from imagegen_cli.core.errors import ConfigError, HistoryError, ImagegenError
 from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.masking import without_user
+from imagegen_cli.core.system_errors import cause
 from imagegen_cli.inputs.plan import MIN_FREE_BYTES
 from imagegen_cli.net.client import trust
 from imagegen_cli.net.proxies import check_certificates, proxy_for, proxy_settings
@@ -54,7 +55,7 @@ def _certificates() -> Finding:
         return Finding.of_error("TLS", error)
     except OSError as error:
         message = Message("{place}: certificates cannot be read: {why}")
-        message = message.format(place=place, why=error.strerror or str(error))
+        message = message.format(place=place, why=cause(error))
         return Finding(Level.NO, "TLS", message, Message("name a readable file of certificates in SSL_CERT_FILE"))
     return Finding(Level.OK, "TLS", Message("certificates of {place} are trusted").format(place=place))
 
@@ -97,7 +98,7 @@ def output(config: Config) -> Finding:
             free = shutil.disk_usage(existing).free
     except OSError as error:
         message = Message("cannot write into {folder}: {why}")
-        return Finding(Level.NO, OUTPUT, message.format(folder=existing, why=error.strerror or str(error)), advice)
+        return Finding(Level.NO, OUTPUT, message.format(folder=existing, why=cause(error)), advice)
     if free < MIN_FREE_BYTES:
         message = Message("no space is left in {folder}").format(folder=existing)
         return Finding(Level.NO, OUTPUT, message, Message("free some, or {advice}").format(advice=advice))
