@@ -10,6 +10,7 @@ import anyio
 import httpx
 import pytest
 
+from imagegen_cli.core import language
 from imagegen_cli.core.errors import (
     BadRequest,
     Busy,
@@ -22,11 +23,13 @@ from imagegen_cli.core.errors import (
     Uncertain,
 )
 from imagegen_cli.core.events import Working
+from imagegen_cli.core.language import CHINESE, Message, translated
 from imagegen_cli.core.provider import Clients, Ready
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.core.task import CancelOutcome, InlineImage, Job
 from imagegen_cli.providers import load
 from imagegen_cli.providers.a1111 import A1111, NO_PROGRESS, Settings, _differences
+from imagegen_cli.settings.language import use_language
 from tests.doubles.a1111 import WebUIServer, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Reply, Request
 from tests.doubles.pictures import whose
@@ -424,6 +427,18 @@ async def test_what_was_silently_done_otherwise_is_said(
     reply = await made(provider, **request_)
     assert reply.note == "; ".join(words)
     assert reply.facts.get("differs", "") == reply.note
+    assert bool(words) == isinstance(reply.facts.get("differs"), Message)
+
+
+async def test_what_was_done_otherwise_can_be_told_in_another_language(server: WebUIServer, provider: A1111) -> None:
+    server.variant, server.takes_sizes = "sdcpp", False
+    differs = (await made(provider, model="dream", width=512, height=768)).facts["differs"]
+    assert isinstance(differs, Message)
+    use_language(CHINESE)
+    try:
+        assert translated(differs) == "实际由模型 loaded.gguf 生成，而不是 dream；实际尺寸为 256x256，而不是 512x768"
+    finally:
+        language.use(None)
 
 
 @pytest.mark.parametrize(

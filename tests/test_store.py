@@ -34,6 +34,7 @@ from imagegen_cli.core.events import (
     TaskProgressed,
     Working,
 )
+from imagegen_cli.core.language import Message, parts_of
 from imagegen_cli.core.task import (
     FOLLOWS,
     Cancelled,
@@ -288,6 +289,16 @@ def test_what_the_service_told_is_kept(store: Store) -> None:
     (task,) = started(store)
     say(store, TaskLearned(1.0, task.id, {"seed": 7}), TaskLearned(2.0, task.id, {"model": "4.0", "seed": 8}))
     assert one(store, task).facts == {"seed": 8, "model": "4.0"} == one(store, task).task.facts
+
+
+def test_what_is_told_in_words_of_ours_can_be_read_in_any_language(store: Store) -> None:
+    (task,) = started(store)
+    words = Message("made in {size}, not in {requested}").format(size="1x1", requested="2x2")
+    say(store, TaskLearned(1.0, task.id, {"differs": words, "model": "4.0"}), TaskLearned(2.0, task.id, {"seed": 8}))
+    facts = one(store, task).facts
+    assert facts == {"differs": "made in 1x1, not in 2x2", "model": "4.0", "seed": 8} == one(store, task).task.facts
+    assert parts_of(facts["differs"]) == parts_of(words)
+    assert parts_of(facts["model"]) is None
 
 
 def test_what_an_earlier_attempt_told_is_forgotten_when_the_next_one_is_answered(store: Store, path: Place) -> None:

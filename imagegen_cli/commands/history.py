@@ -144,7 +144,7 @@ def _further(record: Record, attempts: Sequence[Attempt], charges: Sequence[Char
         Message("folder"): record.task.folder,
     }
     receipt = record.task.job.id if record.task.job is not None else ""
-    told = {name: str(value) for name, value in record.facts.items()}
+    told = {name: value if isinstance(value, str) else str(value) for name, value in record.facts.items()}
     more |= {_label(name): text for name, text in told.items() if (name, text) != ("job_id", receipt)}
     more |= {Message("attempt {number}").format(number=one.number): _attempt_line(one) for one in attempts}
     earlier = filter(None, (costs.described(charge, record.task.id) for charge in charges))
@@ -160,6 +160,11 @@ FACTS = {
     "marks": Message("marks"),
     "drawn": Message("drawn"),
     "not_drawn": Message("not drawn"),
+    "differs": Message("differs"),
+    "upscaler": Message("upscaler"),
+    "request_id": Message("request id"),
+    "tokens": Message("tokens"),
+    "model_version": Message("model version"),
 }
 """Labels of what a service told, and of what we noted. Other facts are labelled by their names."""
 

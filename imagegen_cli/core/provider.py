@@ -37,8 +37,12 @@ MAX_FACT_NUMBER = 2**64
 def _harmless(facts: Facts) -> Facts:
     """So many facts and such long ones as a history can hold for each task, and none with a secret in it."""
     usable = {masked(name[:MAX_NAME_CHARS]): fact for name, fact in facts.items() if _is_usable(fact)}
-    cut = {name: masked(fact)[:MAX_FACT_CHARS] if isinstance(fact, str) else fact for name, fact in usable.items()}
+    cut = {name: _cut(masked(fact)) if isinstance(fact, str) else fact for name, fact in usable.items()}
     return dict(list(cut.items())[:MAX_FACTS])
+
+
+def _cut(fact: str) -> str:
+    return fact if len(fact) <= MAX_FACT_CHARS else fact[:MAX_FACT_CHARS]
 
 
 def _is_usable(fact: object) -> bool:

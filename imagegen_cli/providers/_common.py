@@ -374,7 +374,9 @@ def facts(**values: Any) -> dict[str, str | int | float]:
     """Facts from texts and numbers of JSON, without empty and unusable ones. A rewritten prompt may be long."""
     found: dict[str, str | int | float] = {}
     for name, value in values.items():
-        if isinstance(value, str) and (words := _prompt(value) if name == "revised_prompt" else clean(value)):
+        if isinstance(value, Message):
+            found[name] = value  # of the provider's own words, so that it can be translated
+        elif isinstance(value, str) and (words := _prompt(value) if name == "revised_prompt" else clean(value)):
             found[name] = words
         elif number(value) is not None:
             found[name] = value

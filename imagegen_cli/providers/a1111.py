@@ -176,7 +176,8 @@ class A1111(common.HttpProvider[Settings]):
                 break
             received.items += more.items
         ready = _ready(received, expected, body["batch_size"] if job.id in self._interrupted else 0, notes)
-        return replace(ready, facts={**ready.facts, **common.facts(differs="; ".join(differences))})
+        differs = joined("; ", differences) if differences else ""
+        return replace(ready, facts={**ready.facts, **common.facts(differs=differs)})
 
     async def _posted(self, body: Mapping[str, Any], id_: str, report: Report) -> dict[str, Any]:
         """Send the request and wait for its answer; report the progress meanwhile."""

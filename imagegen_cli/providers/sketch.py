@@ -76,8 +76,8 @@ class Sketch(Provider[Settings]):
         images = tuple(InlineImage(drawing.png) for drawing in drawings)
         seeds = [order.seed for order in orders]
         facts: dict[str, str | int] = {"seed": seeds[0] if len(seeds) == 1 else ", ".join(map(str, seeds))}
-        facts |= {"drawn": ", ".join(drawn)} if drawn else {}
-        facts |= {"not_drawn": ", ".join(left_out)} if left_out else {}
+        facts |= {"drawn": joined(", ", drawn)} if drawn else {}
+        facts |= {"not_drawn": joined(", ", left_out)} if left_out else {}
         return Ready(images, note=note_of(drawn, left_out), facts=facts)
 
     async def poll(self, job: Job, report: Report) -> Ready:  # noqa: ARG002 - it has no jobs to ask for
@@ -192,7 +192,7 @@ def note_of(drawn: list[str], left_out: list[str]) -> str:
 
 def _first(words: list[str]) -> str:
     """The first words of a list, and how many follow."""
-    shown, more = ", ".join(words[:MAX_NOTED_WORDS]), len(words) - MAX_NOTED_WORDS
+    shown, more = joined(", ", words[:MAX_NOTED_WORDS]), len(words) - MAX_NOTED_WORDS
     return Message("{words} and {count} more").format(words=shown, count=more) if more > 0 else shown
 
 

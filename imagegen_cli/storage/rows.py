@@ -19,7 +19,7 @@ PLAIN_COLUMNS = tuple(name for name in Record._fields if name not in OTHER_COLUM
 
 def record_of(row: "Row", living: dict[int, Process], token: str) -> Record:
     """A row of `task` as a record. `living`: the processes that run, by number; `token`: see `Store.token`."""
-    state, facts = state_of(row["state"], row["detail"]), json.loads(row["facts"])
+    state, facts = state_of(row["state"], row["detail"]), serialize.to_facts(json.loads(row["facts"]))
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
         state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",

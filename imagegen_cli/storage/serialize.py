@@ -87,6 +87,22 @@ def from_state(state: State) -> Json:
     return _with_words(_from_state(state))
 
 
+def from_facts(facts: Mapping[str, Any]) -> Json:
+    return _with_words(dict(facts))
+
+
+def to_facts(data: Json) -> dict[str, Any]:
+    """Facts as a service told them; those in words of ours are messages again."""
+    words = data.get("words")
+    if not isinstance(words, dict):
+        return dict(data)
+    return {
+        name: restored(fact, words[name]) if isinstance(fact, str) and name in words else fact
+        for name, fact in data.items()
+        if name != "words"
+    }
+
+
 def _with_words(plain: Json) -> Json:
     """A JSON object, and under `words` how each message in it was made, so that it can be read in any language."""
     words = {key: parts for key, text in plain.items() if isinstance(text, str) and (parts := parts_of(text))}

@@ -277,9 +277,9 @@ def _learn(db: "Connection", event: TaskLearned) -> None:
     """Add what the service told. What is told while a submit is on its way replaces that of an earlier attempt."""
     row = db.execute("SELECT facts, state FROM task WHERE id = ?", (event.id,)).fetchone()
     if row is not None:
-        before = json.loads(row["facts"])
+        before = serialize.to_facts(json.loads(row["facts"]))
         kept = before if row["state"] != "submitting" else {name: before[name] for name in OWN_FACTS if name in before}
-        facts = kept | dict(event.facts)
+        facts = serialize.from_facts(kept | dict(event.facts))
         db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), event.id))
 
 
