@@ -34,6 +34,7 @@ from imagegen_cli.core.language import (
 )
 from imagegen_cli.core.masking import hide, masked
 from imagegen_cli.core.money import Money
+from imagegen_cli.display.paragraphs import COMMAND
 from imagegen_cli.settings.language import checked, choose
 from tests.program import Program
 from tests.pseudo import placeholders
@@ -343,6 +344,25 @@ def test_chinese_has_signs_of_its_own() -> None:
     """Half-width marks between Chinese signs, and blanks beside full-width ones, are slips of the translator."""
     wrong = r"[\u4e00-\u9fff][,;:?!](?= |[\u4e00-\u9fff]|$)|[，。；：？！（）] | [，。；：？！（）]"
     assert [target for _, target in pairs() if re.search(wrong, target)] == []
+
+
+PLACEHOLDER = re.compile(r"\{(\w+)[^}]*\}")
+
+
+def _as_shown(text: str) -> str:
+    """A text with values in its places, as commands have them: numbers, or a whole command."""
+    return PLACEHOLDER.sub(lambda one: "imagegen retry 12" if one[1] == "command" else "12", text)
+
+
+def test_a_command_in_chinese_is_pasted_without_the_sign_behind_it() -> None:
+    """Many terminals take a full-width sign with the word before it: by a double click, or at the end of a line."""
+    wrong = [
+        target
+        for _, target in pairs()
+        for found in COMMAND.finditer(_as_shown(target))
+        if re.match("[，。；：、？！）]", _as_shown(target)[found.end() :])
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("room", rooms())

@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 from imagegen_cli.core.text import literal
 from imagegen_cli.display import links
 from imagegen_cli.display.notices import notice
-from imagegen_cli.display.paragraphs import COMMAND, NO_END, paragraph, units
+from imagegen_cli.display.paragraphs import COMMAND, NO_END, SEPARATORS, paragraph, units
 from imagegen_cli.display.tables import Check, Item, check_lines, legend_lines, table_lines
 from imagegen_cli.display.text_width import NO_START, cell_width, wrapped
 from imagegen_cli.display.theme import Line, theme_for
@@ -69,7 +69,8 @@ def test_no_word_is_broken_that_fits_a_line(text: str, width: int) -> None:
     lines = [str(piece) for piece in paragraph(text, width, hanging=2)]
     for unit in units(literal(text)):
         if cell_width(unit.text) <= width:
-            assert any(unit.text in line for line in lines), unit
+            whole = unit.text.rstrip(SEPARATORS) if unit.is_command else unit.text
+            assert any(whole in line for line in lines), unit
     for line in lines:
         assert cell_width(line) <= width or " " not in line.strip() or '"' in line
 
@@ -95,13 +96,30 @@ def test_a_command_is_copied_as_a_shell_reads_it(width: int) -> None:
     lines = [piece.text for piece in paragraph(text, width, hanging=2)]
     start = next(index for index, line in enumerate(lines) if line.startswith("imagegen"))
     command = "\n".join(lines[start:]).replace(" \\\n", " ").split("\n", 1)[0]
-    assert command == "imagegen settle 1 2 3 4 5 6 7 8 9 10 11 12 --paid --amount 0.04usd,"
+    assert command == "imagegen settle 1 2 3 4 5 6 7 8 9 10 11 12 --paid --amount 0.04usd"
     assert lines[-1] == "or --unpaid"
+
+
+@pytest.mark.parametrize("width", range(24, 80))
+@pytest.mark.parametrize(
+    ("text", "signs"),
+    [
+        ("wait, then imagegen retry 1 2 3, or imagegen list; it may be imagegen doctor.", ",;."),
+        ("请稍等，再运行 imagegen retry 1 2 3，或者 imagegen list；也可以是 imagegen doctor。", "，；。"),
+    ],
+)
+def test_a_line_that_ends_in_a_command_has_no_sign_that_would_be_pasted(text: str, signs: str, width: int) -> None:
+    lines = [piece.text for piece in paragraph(text, width, hanging=2)]
+    ends = [line for line in lines if line.rstrip(signs).endswith(("imagegen retry 1 2 3", "list", "doctor"))]
+    assert lines[-1] in ends
+    assert not any(line.endswith(tuple(signs)) for line in ends)
 
 
 @pytest.mark.parametrize(
     ("text", "command"),
     [
+        ("可用 imagegen doctor 再试一次；", "imagegen doctor"),
+        ("imagegen models 查看", "imagegen models"),
         ("imagegen list shows the tasks", "imagegen list"),
         ("imagegen resume 12 can still fetch it", "imagegen resume 12"),
         ("imagegen retry --failed --yes sends them", "imagegen retry --failed --yes"),

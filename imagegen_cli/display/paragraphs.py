@@ -3,7 +3,7 @@
 A sign that closes something, as 。 or ，, begins no line, and one that opens something ends none. A path, an address or
 a word that is wider than its column gets a line of its own with less indentation; one that is wider than the screen
 stays whole, and the terminal breaks it, so that it can still be copied. A command that is wider than the screen is
-continued with a backslash, as shells read it.
+continued with a backslash, as shells read it. One that ends a line loses the comma behind it: the line can be pasted.
 """
 
 import os
@@ -25,7 +25,7 @@ CONTINUED = " \\"
 """What a shell reads as: the command goes on in the next line."""
 
 COMMAND = re.compile(
-    r"""(?x)
+    r"""(?ax)
     imagegen[ ](?:
         (?:models|credits|doctor|providers)[ ][\w.-]*\w(?=$|[;,)；，）。])
       | (?:config[ ](?:path|show|check|edit|set)\b|[a-z]+)
@@ -39,7 +39,9 @@ COMMAND = re.compile(
     | chmod[ ]\d+[ ](?:'[^']*'|\S+)"""
 )
 """A command that a person may copy out of a message. Words that follow it, as in `imagegen list shows the tasks`, are
-no part of it: arguments are options, numbers, quoted texts and names in capitals."""
+no part of it: arguments are options, numbers, quoted texts and names in capitals; no Chinese word is one."""
+SEPARATORS = ",;:.，；：。、？"
+"""Signs that a line of a command ends without: the shell would take them for a part of it."""
 WORD = re.compile(r"( *)([^ ]+(?: [·—–×](?![^ ]))*)")
 """The blanks before a word, and the word with a sign that stands between it and the next."""
 ARGUMENT = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
@@ -94,10 +96,15 @@ class _Filler:
         self._width, self._hanging = width, hanging
         self._indent, self._line, self._cells = first, "", 0
         self._is_closed = False
+        self._spare = 0
+        """Characters at the end of the line that it has only where more follows."""
         self._done: list[tuple[int, str]] = []
 
     def add(self, unit: Unit) -> None:
-        cells = cell_width(unit.text)
+        self._add(unit, cell_width(unit.text))
+        self._spare = len(unit.text) - len(unit.text.rstrip(SEPARATORS)) if unit.is_command else 0
+
+    def _add(self, unit: Unit, cells: int) -> None:
         if self._line and not self._is_closed and self._indent + self._cells + unit.gap + cells <= self._width:
             self._line += " " * unit.gap + unit.text
             self._cells += unit.gap + cells
@@ -114,7 +121,7 @@ class _Filler:
     def _next(self, cells: int) -> None:
         """Begin a line that is indented less where a unit of so many cells would not fit otherwise."""
         if self._line:
-            self._done.append((self._indent, self._line))
+            self._done.append((self._indent, self._ended()))
         self._indent = max(0, min(self._hanging, self._width - cells))
         self._line, self._cells = "", 0
 
@@ -130,7 +137,10 @@ class _Filler:
             self._cells = cell_width(self._line)
 
     def lines(self) -> list[tuple[int, str]]:
-        return [*self._done, (self._indent, self._line)] if self._line else self._done
+        return [*self._done, (self._indent, self._ended())] if self._line else self._done
+
+    def _ended(self) -> str:
+        return self._line[: len(self._line) - self._spare]
 
 
 def _broken(unit: Unit, cells: int) -> Iterator[Unit]:
