@@ -299,3 +299,40 @@ def test_help_of_a_topic_is_shown_by_the_pager_of_the_person(tmp_path: Path) -> 
     with TerminalProgram(command, cwd=tmp_path, environ={**environment, "PAGER": "/no/such/pager"}) as screen:
         assert screen.finish() == 0
         assert TITLE in screen.scrollback
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", ["", "run", "config", "history migrate", "costs"])
+def test_on_a_narrow_terminal_help_breaks_no_word(
+    path: str, language: str, columns: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    program = Program(tmp_path)
+    environment = program.environment(PYTHONPATH=str(ROOT), IMAGEGEN_LANG=language)
+    command = [sys.executable, "-m", "imagegen_cli", *path.split(), "--help"]
+    with TerminalProgram(command, cwd=tmp_path, environ=environment, columns=columns, lines=200) as screen:
+        assert screen.finish() == 0
+        lines = screen.text.rstrip().splitlines()
+    whole = pages(tmp_path_factory.getbasetemp(), language)[path].out
+    assert max(map(wrapping.cells, lines)) <= columns
+    assert unspaced("\n".join(line.removesuffix(wrapping.CONTINUED) for line in lines)) == unspaced(whole)
+    words = {word for line in lines for word in line.split()}
+    assert {word for word in whole.split() if word.isascii()} <= words
+    assert not any(line.endswith((" -p", " -m", " -n", "[--lang")) for line in lines)
+
+
+@pytest.mark.parametrize("width", range(12, 80, 7))
+@pytest.mark.parametrize("line", [line for lines in guide.EXAMPLES.values() for line in lines])
+def test_an_example_that_goes_on_in_the_next_line_is_the_same_command(line: str, width: int) -> None:
+    pasted = "\n".join(wrapping.example(line, width)).replace("\\\n", "")
+    assert shlex.split(pasted) == shlex.split(line)
+
+
+def test_topics_are_as_narrow_as_the_terminal(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    environment = program.environment(PYTHONPATH=str(ROOT), PAGER="cat")
+    for words in (["help"], ["help", "run"]):
+        command = [sys.executable, "-m", "imagegen_cli", *words]
+        with TerminalProgram(command, cwd=tmp_path, environ=environment, columns=40, lines=300) as screen:
+            assert screen.finish() == 0
+            assert max(map(wrapping.cells, screen.text.splitlines())) <= 40

@@ -1,7 +1,7 @@
 """The commands and groups that Typer builds: what `--help` shows, and which words it takes for a slip.
 
 `--help` of every command fits 24 lines of 80 columns: a command with more options shows the common ones, and
-`imagegen help COMMAND` all of them, for which `Page.is_whole` is set.
+`imagegen help COMMAND` all of them, for which `Page.is_whole` is set. A narrower terminal gets the same in more lines.
 """
 
 from collections.abc import Container, Sequence
@@ -10,13 +10,22 @@ from typing import Any, ClassVar
 from typer.core import TyperCommand, TyperGroup
 
 from imagegen_cli.commands import guide
-from imagegen_cli.commands.wrapping import cells, padded, wrapped
+from imagegen_cli.commands.wrapping import (
+    MAX_COLUMNS,
+    MAX_NAME_CELLS,
+    Row,
+    cells,
+    columns,
+    example,
+    padded,
+    table,
+    usage,
+    wrapped,
+)
 from imagegen_cli.core.language import Message, translated
 
-COLUMNS, LINES = 80, 24
-MAX_NAME_CELLS = 26
-"""The widest first column of a table of options; a longer name has a line of its own."""
-Row = tuple[str, str]
+LINES = 24
+Groups = dict[str, list[Row]]
 
 
 class Page:
@@ -132,56 +141,76 @@ def _lacks_a_dash(word: str, known: set[str]) -> bool:
 
 def page_of_all() -> list[str]:
     """`imagegen --help`: every command by its group, two on a line."""
-    lines = [guide.USAGE_OF_ALL, *wrapped(guide.PURPOSE, COLUMNS), ""]
+    width = columns()
+    pairs = 2 if width >= MAX_COLUMNS else 1
+    lines = [*usage(guide.USAGE_OF_ALL, width), *wrapped(guide.PURPOSE, width), ""]
     for group, commands in guide.COMMANDS.items():
         uses = list(commands.items())
-        for at in range(0, len(uses), 2):
+        for at in range(0, len(uses), pairs):
             head = translated(group) if at == 0 else ""
-            pair = " ".join(f"{padded(name, 11)}{padded(use, 25)}" for name, use in uses[at : at + 2])
-            lines.append(f"{padded(head, 7)}{pair}".rstrip())
-    return [*lines, "", *wrapped(guide.START, COLUMNS), *wrapped(guide.MORE_OF_ALL, COLUMNS)]
+            row = " ".join(f"{padded(name, 11)}{padded(use, 25)}" for name, use in uses[at : at + pairs])
+            lines += _hanging(f"{padded(head, 7)}{row}".rstrip(), width, 18)
+    return [*lines, "", *wrapped(guide.START, width), *wrapped(guide.MORE_OF_ALL, width)]
+
+
+def _hanging(line: str, width: int, indent: int) -> list[str]:
+    """A line whose text from cell `indent` on is broken where it is too wide."""
+    if cells(line) <= width:
+        return [line]
+    at = next(at for at in range(len(line)) if cells(line[:at]) >= indent)
+    first, *others = wrapped(line[at:], width - indent)
+    return [line[:at] + first, *(f"{' ' * indent}{other}" for other in others)]
 
 
 def page_of_group(group: Any, ctx: Any) -> list[str]:
     """The page of a command that has commands of its own."""
+    width = columns()
     rows = [(name, paragraphs(one)[0]) for name, one in group.commands.items() if not one.hidden]
-    head = guide.USAGE.format(command=f"{ctx.command_path} COMMAND ...")
-    return [head, "", *wrapped(group.help, COLUMNS), "", *_examples(ctx), *table(rows, _width_of(rows))]
+    head = usage(guide.USAGE.format(command=f"{ctx.command_path} COMMAND ..."), width)
+    return [*head, "", *wrapped(group.help, width), "", *_examples(ctx, width), *table(rows, _width_of(rows), width)]
 
 
 def page_of(command: Any, ctx: Any) -> list[str]:
-    """The page of one command: as roomy as 24 lines allow, and with its common options alone where all do not fit."""
+    """The page of one command: as roomy as 24 lines of 80 columns allow, and with its common options where not all fit.
+
+    A narrower terminal gets the same options.
+    """
+    groups, gap, more = _fitting(command, ctx)
+    return [*_laid_out(command, ctx, groups, gap, columns()), *(wrapped(more, columns()) if more else [])]
+
+
+def _fitting(command: Any, ctx: Any) -> tuple[Groups, list[str], str]:
+    """What has room in 24 lines of 80 columns: the options by group, what stands between groups, and the last line."""
     for gap in ([""], []):
-        whole = _laid_out(command, ctx, _groups(command), gap)
-        if Page.is_whole or len(whole) < LINES:
-            return whole
+        groups = _groups(command)
+        if Page.is_whole or len(_laid_out(command, ctx, groups, gap, MAX_COLUMNS)) < LINES:
+            return groups, gap, ""
     count = sum(one.param_type_name == "option" for one in command.params) + len(("--lang", "--help"))
-    path = ctx.command_path.removeprefix("imagegen ")
-    more = wrapped(guide.MORE_OF_ONE.format(command=path, count=count), COLUMNS)
+    more = guide.MORE_OF_ONE.format(command=ctx.command_path.removeprefix("imagegen "), count=count)
     known = {place_of(one) for one in command.params}
-    page: list[str] = []
+    found: Groups = {}
     for number in range(len(guide.COMMON), 0, -1):
-        if guide.COMMON[number - 1] in known or not page:
-            page = [*_laid_out(command, ctx, _groups(command, guide.COMMON[:number]), []), *more]
-        if len(page) < LINES:
+        if guide.COMMON[number - 1] in known or not found:
+            found = _groups(command, guide.COMMON[:number])
+        if len(_laid_out(command, ctx, found, [], MAX_COLUMNS)) + len(wrapped(more, MAX_COLUMNS)) < LINES:
             break
-    return page
+    return found, [], more
 
 
-def _laid_out(command: Any, ctx: Any, groups: dict[str, list[Row]], gap: list[str]) -> list[str]:
+def _laid_out(command: Any, ctx: Any, groups: Groups, gap: list[str], columns: int) -> list[str]:
     told = paragraphs(command)
     shown = told if Page.is_whole else told[:1]
-    lines = [guide.USAGE.format(command=_usage(command, ctx)), ""]
+    lines = [*usage(guide.USAGE.format(command=_usage(command, ctx)), columns), ""]
     for text in shown:
-        lines += [*wrapped(text, COLUMNS), ""]
-    lines += _examples(ctx)
+        lines += [*wrapped(text, columns), ""]
+    lines += _examples(ctx, columns)
     width = _width_of([row for rows in groups.values() for row in rows])
     for head, rows in groups.items():
-        lines += [translated(head), *table(rows, width), *gap]
+        lines += [translated(head), *table(rows, width, columns), *gap]
     while not lines[-1]:
         lines.pop()
     if Page.is_whole and any("$IMAGEGEN_" in line for line in lines):
-        lines += ["", guide.FROM_ENVIRONMENT]
+        lines += ["", *wrapped(guide.FROM_ENVIRONMENT, columns)]
     return lines
 
 
@@ -190,9 +219,9 @@ def paragraphs(command: Any) -> list[str]:
     return [translated(Message(" ".join(text.split()))) for text in (command.help or "").split("\n\n")]
 
 
-def _examples(ctx: Any) -> list[str]:
+def _examples(ctx: Any, columns: int) -> list[str]:
     found = guide.EXAMPLES.get(ctx.command_path.removeprefix("imagegen "), ())
-    return [*(f"  {line}" for line in found), ""] if found else []
+    return [*(line for one in found for line in example(one, columns)), ""] if found else []
 
 
 def _usage(command: Any, ctx: Any) -> str:
@@ -214,7 +243,7 @@ def place_of(parameter: Any) -> str:
     return next((name for name in parameter.opts if name.startswith("--")), "")
 
 
-def _groups(command: Any, only: Sequence[str] = ()) -> dict[str, list[Row]]:
+def _groups(command: Any, only: Sequence[str] = ()) -> Groups:
     """The rows of each group that has some, in the order of `guide.GROUPS`; of all places, or of these only."""
     by_place = {
         place_of(one): row_of(one, short=bool(only)) for one in command.params if not getattr(one, "hidden", False)
@@ -223,7 +252,7 @@ def _groups(command: Any, only: Sequence[str] = ()) -> dict[str, list[Row]]:
     if Page.is_whole:
         text = guide.VARIABLE.format(text=guide.LANG_OPTION, variable="IMAGEGEN_LANG")
         by_place["--lang"] = ("--lang LANG", text)
-    found: dict[str, list[Row]] = {}
+    found: Groups = {}
     for head, places in _places(by_place).items():
         rows = [by_place[place] for place in places if place in by_place and (not only or place in only)]
         if rows:
@@ -272,16 +301,3 @@ def default_of(value: Any) -> str:
 
 def _width_of(rows: Sequence[Row]) -> int:
     return min(max(cells(name) for name, _ in rows), MAX_NAME_CELLS)
-
-
-def table(rows: Sequence[Row], width: int) -> list[str]:
-    """Names with their meanings beside them, from column `width` on."""
-    lines = []
-    for name, text in rows:
-        meant = wrapped(text, COLUMNS - width - 4) or [""]
-        if cells(name) > width:
-            lines.append(f"  {name}")
-            name = ""  # noqa: PLW2901 - its meaning begins below it
-        lines.append(f"  {padded(name, width)}  {meant[0]}".rstrip())
-        lines += [f"{' ' * (width + 4)}{line}" for line in meant[1:]]
-    return lines

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imagegen_cli import __version__
 from imagegen_cli.commands import guide
-from imagegen_cli.commands.wrapping import wrapped
+from imagegen_cli.commands.wrapping import MAX_COLUMNS, columns, table, wrapped
 from imagegen_cli.core.alike import alike
 from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.language import Message, tr, translated
@@ -18,7 +18,6 @@ from imagegen_cli.core.text import Printer, is_capable_terminal, literal
 
 PLACES = (Path(__file__).parents[1] / "docs", Path(__file__).parents[2] / "docs")
 """The documentation in an installed package, and in a checkout."""
-COLUMNS = 80
 TOPICS = Message("Topics: imagegen help TOPIC")
 OPTIONS = Message("All options of a command: imagegen help COMMAND")
 MAN = Message("The man page: imagegen help --man > imagegen.1")
@@ -43,7 +42,7 @@ def help_(topic: str, *, man: bool) -> int:
     if topic not in known:
         near = alike(topic, {*known, *guide.commands()})
         raise UsageError(NO_TOPIC.format(topic=topic), hint=MEANT.format(near=near) if near else SHOWS_TOPICS)
-    show(plain(known[topic].read_text(encoding="utf-8")))
+    show(plain(known[topic].read_text(encoding="utf-8"), columns()))
     return 0
 
 
@@ -55,8 +54,9 @@ def topics() -> dict[str, Path]:
 
 def _overview(known: dict[str, Path]) -> list[str]:
     width = max((len(name) for name in known), default=0)
-    rows = [f"  {name:<{width}}  {title_of(path)}" for name, path in known.items()]
-    return [translated(TOPICS), "", *rows, "", translated(OPTIONS), translated(MAN)]
+    rows = [(name, title_of(path)) for name, path in known.items()]
+    ways = [line for text in (OPTIONS, MAN) for line in wrapped(translated(text), columns())]
+    return [*wrapped(translated(TOPICS), columns()), "", *table(rows, width, columns()), "", *ways]
 
 
 def title_of(path: Path) -> str:
@@ -101,7 +101,7 @@ def _print(lines: Sequence[str]) -> None:
 # Markdown as plain text
 
 
-def plain(text: str, columns: int = COLUMNS) -> list[str]:
+def plain(text: str, width: int = MAX_COLUMNS) -> list[str]:
     """A page of docs/ as plain text: no marks, tables as terms with their meaning, commands as they are."""
     lines: list[str] = []
     for kind, part in _parts(text):
@@ -111,19 +111,19 @@ def plain(text: str, columns: int = COLUMNS) -> list[str]:
             case "code":
                 lines += [*(f"    {line}" for line in part), ""]
             case "row":
-                lines += [*wrapped(part[0], columns), *_indented(" · ".join(filter(None, part[1:])), columns), ""]
+                lines += [*wrapped(part[0], width), *_indented(" · ".join(filter(None, part[1:])), width), ""]
             case "item":
-                first, *others = wrapped(part[0], columns - 4)
+                first, *others = wrapped(part[0], width - 4)
                 lines += [f"  * {first}", *(f"    {line}" for line in others)]
             case _:
-                lines += [*([""] if lines and lines[-1].startswith("  * ") else []), *wrapped(part[0], columns), ""]
+                lines += [*([""] if lines and lines[-1].startswith("  * ") else []), *wrapped(part[0], width), ""]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def _indented(text: str, columns: int) -> list[str]:
-    return [f"    {line}" for line in wrapped(text, columns - 4)]
+def _indented(text: str, width: int) -> list[str]:
+    return [f"    {line}" for line in wrapped(text, width - 4)]
 
 
 def _parts(text: str) -> Iterator[tuple[str, list[str]]]:
