@@ -346,6 +346,14 @@ def test_chinese_has_signs_of_its_own() -> None:
     assert [target for _, target in pairs() if re.search(wrong, target)] == []
 
 
+def test_the_meaning_of_a_sign_of_the_table_is_no_label_with_a_colon() -> None:
+    found = dict(pairs())
+    assert [found[text] for text in ("moves: nothing is known yet", "moves: not known")] == [
+        "来回移动，进度未知",
+        "进度未知",
+    ]
+
+
 PLACEHOLDER = re.compile(r"\{(\w+)[^}]*\}")
 
 

@@ -6,14 +6,17 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given, strategies as st
 
+from imagegen_cli.core.task import Cancelled, CancelOutcome, ImageRequest, RunId, Task, TaskId
 from imagegen_cli.core.text import literal
 from imagegen_cli.display import links
+from imagegen_cli.display.details import collapsed_lines
 from imagegen_cli.display.notices import notice
 from imagegen_cli.display.paragraphs import COMMAND, NO_END, SEPARATORS, paragraph, units
 from imagegen_cli.display.tables import Check, Item, check_lines, legend_lines, table_lines
@@ -421,3 +424,16 @@ def test_a_dry_run_says_that_the_real_one_would_be_refused(house: Program) -> No
     assert "real run" not in fits.err
     again = house.run("retry", "3", "--reason", "moderated", "--dry-run", "--budget", "1usd")
     assert "the real run would be refused" in again.err
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 80])
+def test_tasks_that_ended_alike_are_told_in_whole_words(width: int) -> None:
+    ended = Cancelled(CancelOutcome.GOES_ON)
+    request = ImageRequest(prompt="a", provider="p", model="m")
+    task = Task(id=TaskId(9), run=RunId(1), request=request, state=ended, folder="folder", name="{index}")
+    tasks = [replace(task, id=TaskId(number)) for number in (9, 10, 11)]
+    lines = lines_of(collapsed_lines(tasks, width, theme_for("utf-8")))
+    assert max(map(cell_width, lines)) < width
+    assert lines[0].startswith("⊘ 9–11")
+    assert lines[-1].endswith("3 tasks")
+    assert all(line.startswith("  ") for line in lines[1:])

@@ -46,20 +46,23 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
     return lines + [path_line(shown_path(path, theme), path, width - 1, theme) for path in task.files]
 
 
-def collapsed_line(tasks: Sequence[Task], theme: Theme) -> Line:
-    """Several tasks that ended alike, on one line."""
+def collapsed_lines(tasks: Sequence[Task], width: int, theme: Theme) -> list[Line]:
+    """Several tasks that ended alike, on one line where it has room."""
     state = tasks[0].state
     mark, style = theme.sign(state)
     numbers = ranges((task.id for task in tasks), theme.times)
     is_unsent = isinstance(state, Cancelled) and state.stop is CancelOutcome.NOT_SENT
-    number = ngettext("{count} task", "{count} tasks", len(tasks))
-    words = messages.STOPS[CancelOutcome.NOT_SENT] if is_unsent else messages.described(state)
-    return [
-        Segment(mark, STYLES[style]),
-        Segment(f" {numbers} ", DIM),
-        Segment(literal(translated(words), theme.encoding)),
-        Segment(f" {theme.dot} {literal(translated(number), theme.encoding)}", DIM),
-    ]
+    words = translated(messages.STOPS[CancelOutcome.NOT_SENT] if is_unsent else messages.described(state))
+    number = translated(ngettext("{count} task", "{count} tasks", len(tasks)))
+    start = [Segment(mark, STYLES[style]), Segment(f" {numbers} ", DIM)]
+    first = sum(cell_width(segment.text) for segment in start)
+    pieces = pieces_of(f"{words} {theme.dot} {number}", width - 1, theme, first=first, hanging=2)
+    if pieces[0].indent != first:
+        return [start, *([Segment(str(piece))] for piece in pieces)]
+    head, tail = literal(words, theme.encoding), literal(f" {theme.dot} {number}", theme.encoding)
+    if len(pieces) == 1:
+        return [[*start, Segment(head), Segment(tail, DIM)]]
+    return [[*start, Segment(pieces[0].text)], *([Segment(str(piece))] for piece in pieces[1:])]
 
 
 def outcome(task: Task, *, brief: bool) -> Iterator[str]:

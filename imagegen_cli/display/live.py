@@ -243,7 +243,7 @@ class Live:
         return taken
 
     def _lasting_lines(self, lasting: Sequence[Ended | str]) -> "list[Line]":
-        from imagegen_cli.display.details import collapsed_line, ended_lines, notice_lines  # noqa: PLC0415 - see draw
+        from imagegen_cli.display.details import collapsed_lines, ended_lines, notice_lines  # noqa: PLC0415 - see draw
 
         theme, width = self._terminal.theme, self._terminal.size.columns
         many = self.board.running + self.board.waiting if self.ui.line is not None else len(self.board.rows)
@@ -253,7 +253,7 @@ class Live:
             entries = list(group)
             tasks = [entry.task for entry in entries if isinstance(entry, Ended)]
             if len(tasks) >= MIN_COLLAPSED:
-                lines.append(collapsed_line(tasks, theme))
+                lines += collapsed_lines(tasks, width, theme)
                 continue
             for entry in entries:
                 if isinstance(entry, str):
