@@ -100,9 +100,10 @@ def _write(text: str) -> None:
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             from imagegen_cli.core.language import tr  # noqa: PLC0415 - only where something is wrong
+            from imagegen_cli.core.system_errors import cause  # noqa: PLC0415 - see above
 
             _choose_language()
-            why = tr("stdout cannot be written: {why}; redirect it to another place", why=error.strerror)
+            why = tr("stdout cannot be written: {why}; redirect it to another place", why=cause(error))
             sys.stderr.write(f"imagegen: {why}\n")
         os._exit(_flushed(0 if isinstance(error, BrokenPipeError) else 2))
 

@@ -785,7 +785,9 @@ def main(wrong: ImagegenError | None = None) -> None:
         _exit(130)
     except Exception as error:  # noqa: BLE001 - every other error is a bug
         if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
-            _report_unwritten(str(error.strerror))  # what Typer itself writes: help
+            from imagegen_cli.core.system_errors import cause  # noqa: PLC0415 - only where something is wrong
+
+            _report_unwritten(cause(error))  # what Typer itself writes: help
             _exit(2)
         _refuse(error)
         _report(error)

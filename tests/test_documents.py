@@ -56,7 +56,7 @@ NOT_RUN = Counter(
         "these are the tests": 2,
     }
 )
-LIMIT_S = 60
+LIMIT_S = 180
 FENCED_SH = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -52,7 +52,7 @@ LOOK_UP_SENSES = {
     "EAI_AGAIN": Message("Temporary failure in name resolution"),
 }
 """The same for a name of a host that was looked up, which has numbers of its own."""
-NUMBER = re.compile(r"\[Errno (\d+)\]")
+NUMBER = r"\[Errno (\d+)\]"
 
 
 def cause(error: BaseException) -> str:
@@ -100,7 +100,7 @@ def _by_number(error: BaseException, words: str) -> str:
 
 def _of_several(text: str) -> str:
     """The words of several attempts to connect, which have one meaning where all failed alike."""
-    numbers = set(NUMBER.findall(text))
+    numbers = set(re.findall(NUMBER, text))
     sense = _sense(int(*numbers)) if len(numbers) == 1 else None
     return in_sense(text, sense) if sense is not None else text
 
