@@ -38,7 +38,8 @@ del sys.argv[1:4]
 real = time.time
 time.time = lambda: real() + offset
 from imagegen_cli.commands import recover, work
-from imagegen_cli.storage import leases, store
+from imagegen_cli.storage import charges, leases, store
+charges.HELD_S = {LEASE_S}
 leases.SILENT_S, store.HEARTBEAT_S, recover.WATCH_WAIT_S, work.TAKE_OVER_S = {LEASE_S}, 0.2, {4 * LEASE_S}, 0.4
 if "postgresql" in os.environ.get("IMAGEGEN_HISTORY", ""):
     from imagegen_cli.storage import postgres
@@ -61,6 +62,8 @@ def hook(event, args):
 sys.addaudithook(hook)
 import asyncio
 signal.signal(signal.SIGUSR1, lambda *_: [task.print_stack(file=sys.stderr) for task in asyncio.all_tasks()])
+import faulthandler
+faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
 from imagegen_cli.__main__ import main
 main()
 """

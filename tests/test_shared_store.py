@@ -223,6 +223,34 @@ def test_an_account_has_so_many_places_over_all_processes(store: Store, where: P
         assert isinstance(one(store, mine[1]).task.state, Submitting)
 
 
+@pytest.mark.parametrize("is_taken_over", [False, True])
+def test_a_task_that_may_have_been_sent_keeps_its_place_for_a_while(
+    store: Store, where: Place, is_taken_over: bool
+) -> None:
+    """The service may be at work on it, whether its own process tells that or another one takes it over."""
+    queued(store, *"ab")
+    store.budget.accounts["studio"] = Account("key", 1)
+    process = Process(*_dead()) if is_taken_over else ELSEWHERE
+    with closing(opened(where, process=process)) as other:
+        other.budget.accounts["studio"] = Account("key", 1)
+        (sent,) = other.claim_queued(STUDIO, 1)
+        become(other, sent, Submitting())
+        lost = Failed(Reason.UNCERTAIN, "lost", may_be_paid=True)
+        if is_taken_over:
+            assert store.claim([(one(store, sent), lost)], for_workers=True)[0]
+        else:
+            become(other, sent.to(Submitting()), lost)
+        (mine,) = store.claim_queued(STUDIO, 1)
+        store.record(TaskChanged(1.0, mine.to(Submitting())))
+        asyncio.run(store.flush())
+        assert store.budget.full == {mine.id}
+        with outside(where) as db:
+            db.execute("UPDATE held SET at = at - 61")
+        store.record(TaskChanged(2.0, mine))
+        become(store, mine, Submitting())
+        assert store.budget.full == set()
+
+
 def test_a_pause_holds_for_all_and_only_grows(store: Store, where: Place) -> None:
     with closing(opened(where)) as other:
         for seconds in (60.0, 30.0):

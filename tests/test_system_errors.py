@@ -132,6 +132,8 @@ def test_a_service_that_is_not_there_is_told_in_one_language(tmp_path: Path) -> 
 # Elsewhere
 
 HOME = "core.system_errors"
+
+
 def strays(module: str, tree: ast.Module) -> Iterator[str]:
     """Where the words of an error of the system are taken without their translation."""
     for node in ast.walk(tree):

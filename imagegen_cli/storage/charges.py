@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.budget import Limit, Period, in_units
 from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_counted, as_settled, as_told, reserved
+from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Quote, Source
-from imagegen_cli.core.task import ENDED, Done, Saving, State, Task, TaskId
+from imagegen_cli.core.task import ENDED, Done, Failed, Saving, State, Task, TaskId
+from imagegen_cli.storage.processes import uptime
 
 if TYPE_CHECKING:
     from imagegen_cli.storage.dialect import Connection, Row
@@ -33,6 +35,8 @@ Known = dict[int, Entry]
 """The last rows of tasks that this process owns, as it wrote them: they need not be read again."""
 
 
+HELD_S = 60.0
+"""Seconds for which a task counts at its account of which nothing tells whether the service works on it."""
 OTHERS_WROTE = "PRAGMA data_version"
 """Its result changes where another connection has written. PostgreSQL's connection knows another way."""
 DAY = "strftime('%Y-%m-%d', charge.at, 'unixepoch', 'localtime')"
@@ -110,6 +114,10 @@ class Budget:
     def moment(self, at: float) -> float:
         """The moment of an event, by the clock that all have who spend together."""
         return at if self.clock is None else self.clock()
+
+    def shared_now(self) -> float:
+        """Seconds on a clock that all processes of the history share, whatever their own clocks say."""
+        return uptime() if self.clock is None else self.clock()
 
     def forget(self) -> None:
         """Know nothing, after what was written has been taken back."""
@@ -206,19 +214,33 @@ def spent(db: "Connection", limit: Limit, command: int, now: float, *, in_utc: b
     return Money(int(row[0]), limit.amount.unit)
 
 
-def is_full(db: "Connection", account: Account, task: int) -> bool:
+def is_full(db: "Connection", account: Account, task: int, now: float) -> bool:
     """Whether an account has as many tasks as it takes. Only inside of a writing transaction.
 
-    What a process left counts until it is taken over, if workers do that: the service still works on it.
+    `now`: by `Budget.shared_now`. What a process left counts until it is taken over, if workers do that: the service
+    still works on it. So may it on a task whose submit was cut off, and that counts for HELD_S.
     """
     if account.limit is None:
         return False
     row = db.execute(
-        "SELECT count(*) FROM task WHERE account = ? AND state IN ('submitting', 'running') AND id != ?"
-        " AND (shared = 1 OR owner IN (SELECT id FROM process))",
-        (account.key, task),
+        "SELECT (SELECT count(*) FROM task WHERE account = ? AND state IN ('submitting', 'running') AND id != ?"
+        " AND (shared = 1 OR owner IN (SELECT id FROM process)))"
+        " + (SELECT count(*) FROM held JOIN task ON task.id = held.task WHERE held.account = ? AND held.task != ?"
+        " AND held.at > ? AND held.at < ? AND task.reason = 'uncertain') AS places",
+        (account.key, task, account.key, task, now - HELD_S, now + HELD_S),
     ).fetchone()
-    return bool(row[0] >= account.limit)
+    return bool(row["places"] >= account.limit)
+
+
+def hold_place(db: "Connection", task: int, state: State, now: float) -> None:
+    """Where it is not known whether a submit arrived, let the task count at its account for a while."""
+    if isinstance(state, Failed) and state.reason is Reason.UNCERTAIN:
+        db.execute("DELETE FROM held WHERE at < ? OR at > ?", (now - HELD_S, now + HELD_S))
+        db.execute(
+            "INSERT INTO held (task, account, at) SELECT id, account, ? FROM task WHERE id = ? AND account != ''"
+            " ON CONFLICT (task) DO NOTHING",
+            (now, task),
+        )
 
 
 def follow(db: "Connection", task: int, state: State, budget: Budget | None = None) -> None:

@@ -149,6 +149,8 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX receipt_by_task ON receipt(task)
     """,
+    # Places at accounts that are held for tasks whose submit was cut off.
+    "CREATE TABLE held (task INTEGER PRIMARY KEY, account TEXT NOT NULL, at REAL NOT NULL)",
 )
 
 

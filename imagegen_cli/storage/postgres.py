@@ -87,8 +87,8 @@ LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.Duplica
 """What a server says where a pool has sent it the statements of another connection."""
 RIGHTS = {
     "attempt": "INSERT", "charge": "INSERT UPDATE", "committed": "INSERT UPDATE", "event": "INSERT",
-    "lane": "INSERT UPDATE", "numbering": "UPDATE", "picture": "INSERT", "process": "INSERT UPDATE",
-    "receipt": "INSERT", "run": "INSERT UPDATE", "task": "INSERT UPDATE", "turn": "UPDATE",
+    "held": "INSERT DELETE", "lane": "INSERT UPDATE", "numbering": "UPDATE", "picture": "INSERT",
+    "process": "INSERT UPDATE", "receipt": "INSERT", "run": "INSERT UPDATE", "task": "INSERT UPDATE", "turn": "UPDATE",
 }  # fmt: skip
 """By table, what a run does there from its beginning to a receipt."""
 LACKING = (

@@ -108,4 +108,6 @@ STEPS: tuple[str, ...] = (
         connection text PRIMARY KEY, number bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp()
     );
     """,
+    # Places at accounts that are held for tasks whose submit was cut off.
+    "CREATE TABLE held (task bigint PRIMARY KEY, account text NOT NULL, at double precision NOT NULL)",
 )

@@ -311,6 +311,7 @@ class Store(Database):
         )  # fmt: skip
         self.budget.known.pop(task.id, None)
         charges.follow(self._db, task.id, task.state)
+        charges.hold_place(self._db, task.id, task.state, self.budget.shared_now())
         pictures.keep(self._db, task.id, task.state)
         if isinstance(task.state, ENDED):
             updates.fall_back(self._db, task)

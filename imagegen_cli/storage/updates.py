@@ -112,7 +112,9 @@ def _has_no_place(db: "Connection", event: Event, budget: Budget, full: set[Task
         full.discard(task.id)
         return True
     account = budget.accounts.get(task.request.provider)
-    if not isinstance(task.state, Submitting) or account is None or not charges.is_full(db, account, task.id):
+    if not isinstance(task.state, Submitting) or account is None:
+        return False
+    if not charges.is_full(db, account, task.id, budget.shared_now()):
         return False
     full.add(task.id)
     return True
@@ -188,6 +190,7 @@ def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: B
     )  # fmt: skip
     if written.rowcount:
         _write_charge(db, event, leases, budget)
+        charges.hold_place(db, task.id, state, budget.shared_now())
         pictures.keep(db, task.id, state)
     if written.rowcount and isinstance(state, Failed | Cancelled):
         fall_back(db, task)
