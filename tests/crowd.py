@@ -61,7 +61,7 @@ def hook(event, args):
             os._exit(137) if os.getpid() == 1 else os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
 import asyncio
-signal.signal(signal.SIGUSR1, lambda *_: [task.print_stack(file=sys.stderr) for task in asyncio.all_tasks()])
+signal.signal(signal.SIGUSR1, lambda *_: [task.print_stack(file=sys.__stderr__) for task in asyncio.all_tasks()])
 import faulthandler
 faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
 from imagegen_cli.__main__ import main
