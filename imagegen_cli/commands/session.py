@@ -81,6 +81,7 @@ AWAY = Message(
     "{why}; what was sent goes on, and after {seconds:.0f} s nothing more is sent: receipts that cannot be written are"
     " printed at the end"
 )
+SET_BACK = Message("{why}; nothing more is sent, what was sent comes to its end, and its receipts are printed then")
 END_WAIT_S = 2.0
 """Seconds that a person who has stopped the run waits for the history before the end report."""
 MAX_NAMED_TASKS = 12
@@ -151,6 +152,8 @@ class Session:
         self._more_providers: frozenset[str] = frozenset()
         self._shared: dict[str, tuple[Lane, str]] = {}
         """By provider, its lane and the account that other processes use too."""
+        self._told_lost: set[TaskId] = set()
+        self._is_set_back_told = False
 
     @property
     def tasks(self) -> list[Task]:
@@ -331,10 +334,17 @@ class Session:
             if hooks is not None:
                 stack.push_async_callback(hooks.close)
             await runner.run(self._run, self._tasks.values())
+            self._say_the_last(display)
             if hooks is not None:
                 await hooks.finished()
             await end(obeying)
             await self._write_the_end()
+
+    def _say_the_last(self, display: Display) -> None:
+        """Say what came since the last look at the history: the tasks may have ended because of it."""
+        if self._store.is_set_back:
+            self._leave_what_was_set_back(self._store.trouble, display)
+        self._say_lost(display)
 
     async def _write_the_end(self) -> None:
         """Let the end report and the next command read how the run ended.
@@ -514,13 +524,31 @@ class Session:
                 runner.cancel(self._store.cancel_requests())
                 if self._shared:
                     self._keep_pauses(self._store.pauses())
-            if left := runner.let_go(self._store.lost):
-                message = Message("another process goes on with {ids}: left to it")
-                display.say(message.format(ids=", ".join(map(str, left))))
+            runner.let_go(self._store.lost)
+            self._say_lost(display)
+
+    def _say_lost(self, display: Display) -> None:
+        """Say of which tasks another process has the claim: this one has let go of them, whatever they wait for."""
+        lost = set(self._store.lost)
+        known = {id_: self._tasks[id_].state for id_ in lost - self._told_lost if id_ in self._tasks}
+        if fresh := [id_ for id_, state in known.items() if not isinstance(state, ENDED)]:
+            message = Message("another process goes on with {ids}: left to it")
+            display.say(message.format(ids=", ".join(map(str, sorted(fresh)))))
+        self._told_lost = lost
+
+    def _leave_what_was_set_back(self, why: str, display: Display) -> None:
+        """Send nothing more: what the history says is older than what this process has done."""
+        if not self._is_set_back_told and self._runner is not None:
+            self._is_set_back_told = True
+            self._runner.drain()
+            display.say(SET_BACK.format(why=why))
 
     def _noticed(self, before: str, display: Display) -> str:
         """Say once that the history is not to be had, and once that it is again. Returns what is wrong with it."""
         now = self._store.trouble
+        if self._store.is_set_back:
+            self._leave_what_was_set_back(now, display)
+            return now
         if now and not before and not (self._feed is not None and self._feed.is_failing):  # it has said so
             display.say(AWAY.format(why=now, seconds=MAX_ABSENCE_S))
         elif before and not now:

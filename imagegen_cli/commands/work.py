@@ -62,7 +62,8 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
 def _first_look(store: Store, names: Sequence[str]) -> tuple[int, bool]:
     """How many tasks wait for these providers, and whether dead workers have left some."""
     store.may_be_silent()  # it also notes which processes of other machines are heard of
-    return store.waiting_for_workers(names), bool(store.left_by_workers(names))
+    is_left = bool(store.left_by_workers(names))  # first: some that seem to wait may have been sent
+    return store.waiting_for_workers(names), is_left
 
 
 def _what_waits(count: int, names: str, *, once: bool) -> Message:
@@ -146,8 +147,9 @@ class Queue:
             try:
                 with self._store.quickly():
                     is_more = self._look(runner, add, tell)
+                self._check_writing()
             except HistoryError as error:
-                if self._has_lasted(error, tell):
+                if self._store.is_set_back or self._has_lasted(error, tell) or self._is_behind:
                     self.error = error
                     runner.drain()
                     break
@@ -162,6 +164,18 @@ class Queue:
             await asyncio.sleep(WAKE_S)
         self._is_over = True
         await self._leave_the_rest(runner)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether nothing could be written for too long, although the history can be read."""
+        return self._store.behind_s >= MAX_ABSENCE_S
+
+    def _check_writing(self) -> None:
+        """Raise HistoryError where the history can be read, and has taken nothing for too long."""
+        if self._is_behind:
+            raise HistoryError(
+                self._store.trouble, hint=Message("imagegen doctor tells whether it can be written again")
+            )
 
     def _has_lasted(self, error: HistoryError, tell: Callable[[str], None]) -> bool:
         """Note that a look failed, and say so once; whether looks have failed for too long."""

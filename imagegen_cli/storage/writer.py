@@ -192,6 +192,7 @@ class Writer:
                 self._db.execute(statement, values)
             except self._database.ERRORS as error:
                 self._trouble = self._database.trouble_of(error)
+                self._database.save_receipts(self._db)
                 return changes[index:]
             if done is not None:
                 done()
@@ -206,6 +207,7 @@ class Writer:
                 self._db = self._database.connect()
             self._write_or_try_again(self._db, events, reserve)
         except self._database.ERRORS as error:
+            self._database.save_receipts(self._db)
             return self._database.UNWRITTEN(self._database.trouble_of(error), hint=self._database.remedy_for(error))
         except Exception as error:  # noqa: BLE001 - a flush that waits for this thread must not wait for ever
             why = f"{type(error).__name__}: {error}"
