@@ -75,6 +75,8 @@ if TYPE_CHECKING:
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
+PLACES_LOOK_S = 5.0
+"""Seconds between two looks at what holds the places of a full account."""
 PAUSE_STEP_S = 0.5
 """Seconds by which a pause that another process told must be longer than the own one to count."""
 AWAY = Message(
@@ -152,6 +154,9 @@ class Session:
         self._more_providers: frozenset[str] = frozenset()
         self._shared: dict[str, tuple[Lane, str]] = {}
         """By provider, its lane and the account that other processes use too."""
+        self._why_full: dict[str, str] = {}
+        """By provider, why its account has no place for longer than a task lasts."""
+        self._looked_at_places_at = float("-inf")
         self._told_lost: set[TaskId] = set()
         self._is_set_back_told = False
 
@@ -299,6 +304,7 @@ class Session:
                 one_look=self._one_look,
                 complete=lambda: self._all_added(display),
                 is_full=lambda task: task in self._store.budget.full,
+                why_full=lambda name: self._why_full.get(name, ""),
                 give_back=None if self._feed is None else self._feed.give_back,
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
@@ -524,6 +530,8 @@ class Session:
                 runner.cancel(self._store.cancel_requests())
                 if self._shared:
                     self._keep_pauses(self._store.pauses())
+                if self._store.budget.full:
+                    self._look_at_places()
             runner.let_go(self._store.lost)
             self._say_lost(display)
 
@@ -574,6 +582,18 @@ class Session:
             self._shared[name] = lane, account.key
             lane.gate.on_refused = partial(self._store.share_pause, account.key)
 
+    def _look_at_places(self) -> None:
+        """Look, now and then, whether places at a full account are held by tasks that a dead worker left."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at_places_at < PLACES_LOOK_S:
+            return
+        self._looked_at_places_at = now
+        own = frozenset[str]() if self._feed is None else self._feed.providers  # a worker takes over what is left there
+        with self._store.quickly():
+            for name, (_, account) in self._shared.items():
+                left = [] if name in own else self._store.left_at(account)
+                self._why_full[name] = _held(left) if left else ""
+
     def _keep_pauses(self, pauses: Mapping[str, float]) -> None:
         """Send nothing where a service has refused another process."""
         for lane, account in self._shared.values():
@@ -615,6 +635,17 @@ class Session:
     def _no_paths(self, error: Exception) -> None:
         message = Message("no more paths on stdout ({why}); imagegen show ID names the files")
         say(message.format(why=f"{type(error).__name__}: {error}"))
+
+
+def _held(left: Sequence[TaskId]) -> Message:
+    """Why the account stays full, and the command that ends it. It sends nothing."""
+    ids = " ".join(map(str, left)) if len(left) <= MAX_NAMED_TASKS else ""
+    return ngettext(
+        "a worker that is gone left {count} task at this account: {command} takes it over",
+        "a worker that is gone left {count} tasks at this account: {command} takes them over",
+        len(left),
+        command=f"imagegen resume {ids}".strip(),
+    )
 
 
 def _is_unsent(task: Task) -> bool:

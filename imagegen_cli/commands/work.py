@@ -24,6 +24,7 @@ from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
 from imagegen_cli.storage.database import MAX_ABSENCE_S
 from imagegen_cli.storage.store import Store
+from imagegen_cli.storage.writer import NOTICED_S
 
 LOOK_S = 0.5
 """Seconds between two looks for tasks, where no other machine notifies."""
@@ -112,6 +113,7 @@ class Queue:
         self._is_over = False
         self._failing_since: float | None = None
         """By the clock of the loop, since when no look has succeeded."""
+        self._is_said = False
         self._has_more_than_its_own = False
         """The history may say that this worker has tasks that it is not at work on."""
         self.error: HistoryError | None = None
@@ -120,7 +122,7 @@ class Queue:
     @property
     def is_failing(self) -> bool:
         """Whether the last look at the history failed, which was said."""
-        return self._failing_since is not None
+        return self._is_said
 
     async def complete(self) -> None:
         """Wait until there is more to do, or nothing will come any more. The runner asks while it has no task."""
@@ -145,17 +147,17 @@ class Queue:
         self._runner = runner
         while not runner.draining:
             try:
+                self._check_writing()
                 with self._store.quickly():
                     is_more = self._look(runner, add, tell)
-                self._check_writing()
             except HistoryError as error:
-                if self._store.is_set_back or self._has_lasted(error, tell) or self._is_behind:
+                if self._store.is_set_back or self._has_lasted(error, tell):
                     self.error = error
                     runner.drain()
                     break
                 await asyncio.sleep(AGAIN_S)
                 continue
-            self._failing_since = None
+            self._failing_since, self._is_said = None, False
             if self._once and not is_more and not self._has_tasks(runner):
                 break
             if not any(map(runner.is_open, self.providers)):
@@ -165,14 +167,9 @@ class Queue:
         self._is_over = True
         await self._leave_the_rest(runner)
 
-    @property
-    def _is_behind(self) -> bool:
-        """Whether nothing could be written for too long, although the history can be read."""
-        return self._store.behind_s >= MAX_ABSENCE_S
-
     def _check_writing(self) -> None:
-        """Raise HistoryError where the history can be read, and has taken nothing for too long."""
-        if self._is_behind:
+        """Raise HistoryError where the history can be read, and has taken nothing for some seconds."""
+        if self._store.behind_s > NOTICED_S:
             raise HistoryError(
                 self._store.trouble, hint=Message("imagegen doctor tells whether it can be written again")
             )
@@ -183,7 +180,9 @@ class Queue:
         now = asyncio.get_running_loop().time()
         if self._failing_since is None:
             self._failing_since = now
-            tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
+            self._is_said = self._store.behind_s <= NOTICED_S  # else the session says it
+            if self._is_said:
+                tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
         return now - self._failing_since >= MAX_ABSENCE_S
 
     async def _leave_the_rest(self, runner: Runner) -> None:

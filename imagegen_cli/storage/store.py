@@ -499,6 +499,18 @@ class Store(Database):
         """How often others have woken this process."""
         return 0
 
+    def left_at(self, account: str) -> list[TaskId]:
+        """Tasks of dead workers that hold places at an account until they are taken over.
+
+        Processes that are dead are struck out, so that what they began by themselves holds none.
+        """
+        at_work = "state IN ('submitting', 'running')"
+        query = f"SELECT * FROM task WHERE account = ? AND {at_work} AND shared = 1 ORDER BY id LIMIT ?"  # noqa: S608 - only our own words
+        with self._transaction():
+            self._leases.strike_dead(self._db)
+            found = self._records(self._db.execute(query, (account, MAX_ROWS_AT_A_LOOK)).fetchall())
+        return [record.task.id for record in found if not record.is_owned]
+
     def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
         """Claim tasks in the state that they are in. Returns those claimed, and those that another process owns."""
         records = list(self._by_id(ids).values())
