@@ -235,15 +235,12 @@ def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: D
 def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_is_over(
     tmp_path: Path, server: DreaminaServer
 ) -> None:
-    server.seconds = 0.5
-    program = Program(
-        tmp_path, re.sub("account_concurrency = .*", "account_concurrency = 1", CONFIG).format(url=server.url)
-    )
+    server.seconds = 4
+    config = CONFIG.replace("account_concurrency = 3", "account_concurrency = 1")
+    program = Program(tmp_path, config.format(url=server.url))
     program.more["IMAGEGEN_HISTORY"] = postgres.server().address()
     queue(program, 1)
     worker = program.start("work", "-q")
-    while not server.jobs:
-        time.sleep(0.01)
     while states(program) != {"running": 1}:
         time.sleep(0.01)
     worker.kill()
