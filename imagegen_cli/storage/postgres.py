@@ -111,9 +111,8 @@ CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
 SET_BACK = Message("the history {name} was set back to an earlier state, or is another one now")
-OTHER_SERVER = Message(
-    "nothing more is sent; docs/team.md tells what to do after a restored backup or a fail-over, before workers start"
-    " again"
+BEFORE_WORKERS = Message(
+    "before workers start again: imagegen resume --receipts FILE, with what each of them has printed"
 )
 DOCTOR = Message("imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server")
 UNANSWERED = Message("the history {name} gives no answer")
@@ -133,7 +132,7 @@ REMEDIES: tuple[tuple[tuple[type[Exception], ...], Message], ...] = (
     ),
     ((psycopg.errors.DiskFull,), Message("make room on the disk of the server")),
     (LOST_STATEMENT, UNPOOLED),
-    ((SetBackError,), OTHER_SERVER),
+    ((SetBackError,), BEFORE_WORKERS),
 )
 PLAIN: tuple[tuple[tuple[type[Exception], ...], Message], ...] = (
     ((SetBackError,), SET_BACK),

@@ -205,11 +205,12 @@ class Store(Database):
     ) -> tuple[Task, ...]:
         """Insert a run and its tasks, which belong to this process from now on, or wait for workers.
 
-        Raises PlanChangedError, and inserts nothing, where another process has planned or sent the same meanwhile.
+        Raises PlanChangedError, and inserts nothing, where another process has planned or sent the same meanwhile, or
+        where a receipt says so.
         """
         adopted = [item.adopts.task.id for item in planned if item.adopts is not None]
         if adopted and set(self.recover_receipts(adopted)).intersection(adopted):
-            raise PlanChangedError(Message("tasks that seemed to wait had been sent"))
+            raise PlanChangedError
         with self._transaction():
             self._leases.own(self._db)
             self._check_plan(planned)
