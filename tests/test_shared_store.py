@@ -251,6 +251,39 @@ def test_a_task_that_may_have_been_sent_keeps_its_place_for_a_while(
         assert store.budget.full == set()
 
 
+def test_what_dead_workers_left_at_an_account_is_named(store: Store, where: Place) -> None:
+    account = Account("account", 2)
+    numbers = queued(store, *"abc")
+    others = [opened(where, process=Process(*_dead())), opened(where, process=ELSEWHERE)]
+    for other in (*others, store):
+        other.budget.accounts["studio"] = account
+    (dead,), (alive,) = (other.claim_queued(STUDIO, 1) for other in others)
+    for other, task in zip(others, (dead, alive), strict=True):
+        become(other, task, Submitting(), Running(JOB))
+    assert store.left_at("account") == [numbers[0]]
+    assert store.left_at("other") == []
+    (record,) = store.left_by_workers(STUDIO)
+    store.claim([(record, record.task.state)], for_workers=True)
+    assert store.left_at("account") == []
+    for other in others:
+        other.close()
+
+
+def test_what_a_dead_process_began_by_itself_holds_no_place_for_a_run_that_waits(store: Store, where: Place) -> None:
+    other = opened(where, process=Process(*_dead()))
+    for one_ in (store, other):
+        one_.budget.accounts["studio"] = Account("account", 1)
+    (mine,) = started(store, "a")  # its lease begins while the other one seems to live
+    (task,) = started(other, "b")
+    become(other, task, Submitting(JOB), Running(JOB))
+    become(store, mine, Submitting())
+    assert store.budget.full == {mine.id}
+    assert store.left_at("account") == []
+    become(store, mine, Submitting())
+    assert store.budget.full == set()
+    other.close()
+
+
 def test_a_pause_holds_for_all_and_only_grows(store: Store, where: Place) -> None:
     with closing(opened(where)) as other:
         for seconds in (60.0, 30.0):

@@ -19,6 +19,7 @@ from imagegen_cli.core.task import Job, Running, Submitting, TaskId
 from imagegen_cli.storage import postgres as histories
 from imagegen_cli.storage.postgres_connection import PostgresConnection, SilentError
 from imagegen_cli.storage.records import Filter
+from imagegen_cli.storage.store import Store
 from tests import clock, postgres
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
@@ -332,6 +333,40 @@ def test_a_worker_says_once_that_it_may_not_write_and_ends_after_a_minute(addres
         assert "60 s" in said[0]
         with outside(address) as db:
             db.execute("ALTER TABLE gone RENAME TO process")
+
+
+class Behind(Store):
+    """Can be read, and takes nothing since `full_at` by the clock of the loop."""
+
+    full_at = float("inf")
+
+    @property
+    def behind_s(self) -> float:
+        return max(0.0, asyncio.get_running_loop().time() - self.full_at)
+
+    @property
+    def trouble(self) -> str:
+        return "the disk of the server is full"
+
+
+def test_a_worker_ends_after_a_minute_where_the_history_can_be_read_and_takes_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    runner = Idle()
+    with closing(Behind(tmp_path / "history.db")) as store:
+        feed = Queue(store, {"studio": 1}, folder="", once=False)
+        never: Callable[[object], None] = lambda _: None  # noqa: E731
+
+        async def filled() -> float:
+            begun = store.full_at = asyncio.get_running_loop().time()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(feed.run(runner, never, said.append), 300)  # type: ignore[arg-type]
+            return asyncio.get_running_loop().time() - begun
+
+        clock.run(filled())
+    assert runner.draining
+    assert feed.error is not None
+    assert "full" in feed.error.message
+    assert said == [], "the session says it"
 
 
 def test_what_a_worker_claimed_without_knowing_is_left_to_others(address: str) -> None:

@@ -214,6 +214,47 @@ def test_connections_cut_and_a_server_restarted_in_mid_submit(tmp_path: Path, se
     assert not any("Traceback" in error for error in errors)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: DreaminaServer, kind: str) -> None:
+    """It has let go of them itself, at the next thing that it wrote."""
+    server.seconds = 1.0
+    program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
+    if isinstance(where, str):
+        program.more["IMAGEGEN_HISTORY"] = where
+    queue(program, 1)
+    worker = program.start("work", "--once", "--progress", "plain")
+    while not server.jobs:
+        assert worker.poll() is None
+        time.sleep(0.01)
+    with outside(where if isinstance(where, str) else program.home / "history.db") as db:
+        db.execute("UPDATE task SET owner = NULL, fence = fence + 1")
+    assert "another process goes on with 1: left to it" in finished(worker).err
+
+
+@needs_postgres
+def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_is_over(
+    tmp_path: Path, server: DreaminaServer
+) -> None:
+    server.seconds = 4
+    config = CONFIG.replace("account_concurrency = 3", "account_concurrency = 1")
+    program = Program(tmp_path, config.format(url=server.url))
+    program.more["IMAGEGEN_HISTORY"] = postgres.server().address()
+    queue(program, 1)
+    worker = program.start("work", "-q")
+    while states(program) != {"running": 1}:
+        time.sleep(0.01)
+    worker.kill()
+    worker.communicate()
+    run = program.start("run", "a fox", "-p", "studio", "--progress", "plain")
+    assert run.stderr is not None
+    line = next(line for line in run.stderr if "imagegen resume" in line)
+    assert "a worker that is gone left 1 task at this account: imagegen resume 1 takes it over" in line
+    assert len(server.jobs) == 1, "the limit of the account holds"
+    assert program.run("resume", "1", "-q").code == 0
+    assert finished(run).code == 0
+    assert len(server.jobs) == 2
+
+
 # Settings
 
 

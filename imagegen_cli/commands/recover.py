@@ -16,6 +16,7 @@ from imagegen_cli.commands.console import (
     ids_of,
     is_asked,
     line_of,
+    numbers,
     printed,
     receipts_in,
     say,
@@ -101,6 +102,7 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         ids, run_id = task_ids(given, store), run_reference(run, store)
         if receipts is not None:
             ids = [*ids, *_restored(store, receipts)]
+        _say_recovered(store.recover_receipts())
         wanted = _wanted(store, ids, run_id)
         tasks, left = _claimed_to_fetch(store, config, wanted, quiet=not ids)
         unsent = [task for task in tasks if isinstance(task.state, Cancelled)]
@@ -123,6 +125,12 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
         code = _run(store, config, going, options, one_look=late)
         return code or (5 if left else 0)
+
+
+def _say_recovered(ids: Sequence[TaskId]) -> None:
+    if ids:
+        message = Message("the history did not know that these tasks were sent, but receipts of them are there: {ids}")
+        say(message.format(ids=numbers(ids)))
 
 
 def _as_before(store: Store, tasks: Sequence[Task]) -> list[Record]:

@@ -75,12 +75,15 @@ if TYPE_CHECKING:
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
+PLACES_LOOK_S = 5.0
+"""Seconds between two looks at what holds the places of a full account."""
 PAUSE_STEP_S = 0.5
 """Seconds by which a pause that another process told must be longer than the own one to count."""
 AWAY = Message(
     "{why}; what was sent goes on, and after {seconds:.0f} s nothing more is sent: receipts that cannot be written are"
     " printed at the end"
 )
+SET_BACK = Message("{why}; nothing more is sent, what was sent comes to its end, and its receipts are printed then")
 END_WAIT_S = 2.0
 """Seconds that a person who has stopped the run waits for the history before the end report."""
 MAX_NAMED_TASKS = 12
@@ -151,6 +154,11 @@ class Session:
         self._more_providers: frozenset[str] = frozenset()
         self._shared: dict[str, tuple[Lane, str]] = {}
         """By provider, its lane and the account that other processes use too."""
+        self._why_full: dict[str, str] = {}
+        """By provider, why its account has no place for longer than a task lasts."""
+        self._looked_at_places_at = float("-inf")
+        self._told_lost: set[TaskId] = set()
+        self._is_set_back_told = False
 
     @property
     def tasks(self) -> list[Task]:
@@ -296,6 +304,7 @@ class Session:
                 one_look=self._one_look,
                 complete=lambda: self._all_added(display),
                 is_full=lambda task: task in self._store.budget.full,
+                why_full=lambda name: self._why_full.get(name, ""),
                 give_back=None if self._feed is None else self._feed.give_back,
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
@@ -331,10 +340,17 @@ class Session:
             if hooks is not None:
                 stack.push_async_callback(hooks.close)
             await runner.run(self._run, self._tasks.values())
+            self._say_the_last(display)
             if hooks is not None:
                 await hooks.finished()
             await end(obeying)
             await self._write_the_end()
+
+    def _say_the_last(self, display: Display) -> None:
+        """Say what came since the last look at the history: the tasks may have ended because of it."""
+        if self._store.is_set_back:
+            self._leave_what_was_set_back(self._store.trouble, display)
+        self._say_lost(display)
 
     async def _write_the_end(self) -> None:
         """Let the end report and the next command read how the run ended.
@@ -514,13 +530,33 @@ class Session:
                 runner.cancel(self._store.cancel_requests())
                 if self._shared:
                     self._keep_pauses(self._store.pauses())
-            if left := runner.let_go(self._store.lost):
-                message = Message("another process goes on with {ids}: left to it")
-                display.say(message.format(ids=", ".join(map(str, left))))
+                if self._store.budget.full:
+                    self._look_at_places()
+            runner.let_go(self._store.lost)
+            self._say_lost(display)
+
+    def _say_lost(self, display: Display) -> None:
+        """Say of which tasks another process has the claim: this one has let go of them, whatever they wait for."""
+        lost = set(self._store.lost)
+        known = {id_: self._tasks[id_].state for id_ in lost - self._told_lost if id_ in self._tasks}
+        if fresh := [id_ for id_, state in known.items() if not isinstance(state, ENDED)]:
+            message = Message("another process goes on with {ids}: left to it")
+            display.say(message.format(ids=", ".join(map(str, sorted(fresh)))))
+        self._told_lost = lost
+
+    def _leave_what_was_set_back(self, why: str, display: Display) -> None:
+        """Send nothing more: what the history says is older than what this process has done."""
+        if not self._is_set_back_told and self._runner is not None:
+            self._is_set_back_told = True
+            self._runner.drain()
+            display.say(SET_BACK.format(why=why))
 
     def _noticed(self, before: str, display: Display) -> str:
         """Say once that the history is not to be had, and once that it is again. Returns what is wrong with it."""
         now = self._store.trouble
+        if self._store.is_set_back:
+            self._leave_what_was_set_back(now, display)
+            return now
         if now and not before and not (self._feed is not None and self._feed.is_failing):  # it has said so
             display.say(AWAY.format(why=now, seconds=MAX_ABSENCE_S))
         elif before and not now:
@@ -545,6 +581,18 @@ class Session:
             self._store.budget.accounts[name] = account
             self._shared[name] = lane, account.key
             lane.gate.on_refused = partial(self._store.share_pause, account.key)
+
+    def _look_at_places(self) -> None:
+        """Look, now and then, whether places at a full account are held by tasks that a dead worker left."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at_places_at < PLACES_LOOK_S:
+            return
+        self._looked_at_places_at = now
+        own = frozenset[str]() if self._feed is None else self._feed.providers  # a worker takes over what is left there
+        with self._store.quickly():
+            for name, (_, account) in self._shared.items():
+                left = [] if name in own else self._store.left_at(account)
+                self._why_full[name] = _held(left) if left else ""
 
     def _keep_pauses(self, pauses: Mapping[str, float]) -> None:
         """Send nothing where a service has refused another process."""
@@ -587,6 +635,17 @@ class Session:
     def _no_paths(self, error: Exception) -> None:
         message = Message("no more paths on stdout ({why}); imagegen show ID names the files")
         say(message.format(why=f"{type(error).__name__}: {error}"))
+
+
+def _held(left: Sequence[TaskId]) -> Message:
+    """Why the account stays full, and the command that ends it. It sends nothing."""
+    ids = " ".join(map(str, left)) if len(left) <= MAX_NAMED_TASKS else ""
+    return ngettext(
+        "a worker that is gone left {count} task at this account: {command} takes it over",
+        "a worker that is gone left {count} tasks at this account: {command} takes them over",
+        len(left),
+        command=f"imagegen resume {ids}".strip(),
+    )
 
 
 def _is_unsent(task: Task) -> bool:

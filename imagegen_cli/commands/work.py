@@ -24,6 +24,7 @@ from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
 from imagegen_cli.storage.database import MAX_ABSENCE_S
 from imagegen_cli.storage.store import Store
+from imagegen_cli.storage.writer import NOTICED_S
 
 LOOK_S = 0.5
 """Seconds between two looks for tasks, where no other machine notifies."""
@@ -62,7 +63,8 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
 def _first_look(store: Store, names: Sequence[str]) -> tuple[int, bool]:
     """How many tasks wait for these providers, and whether dead workers have left some."""
     store.may_be_silent()  # it also notes which processes of other machines are heard of
-    return store.waiting_for_workers(names), bool(store.left_by_workers(names))
+    is_left = bool(store.left_by_workers(names))  # first: some that seem to wait may have been sent
+    return store.waiting_for_workers(names), is_left
 
 
 def _what_waits(count: int, names: str, *, once: bool) -> Message:
@@ -111,6 +113,7 @@ class Queue:
         self._is_over = False
         self._failing_since: float | None = None
         """By the clock of the loop, since when no look has succeeded."""
+        self._is_said = False
         self._has_more_than_its_own = False
         """The history may say that this worker has tasks that it is not at work on."""
         self.error: HistoryError | None = None
@@ -119,7 +122,7 @@ class Queue:
     @property
     def is_failing(self) -> bool:
         """Whether the last look at the history failed, which was said."""
-        return self._failing_since is not None
+        return self._is_said
 
     async def complete(self) -> None:
         """Wait until there is more to do, or nothing will come any more. The runner asks while it has no task."""
@@ -144,16 +147,17 @@ class Queue:
         self._runner = runner
         while not runner.draining:
             try:
+                self._check_writing()
                 with self._store.quickly():
                     is_more = self._look(runner, add, tell)
             except HistoryError as error:
-                if self._has_lasted(error, tell):
+                if self._store.is_set_back or self._has_lasted(error, tell):
                     self.error = error
                     runner.drain()
                     break
                 await asyncio.sleep(AGAIN_S)
                 continue
-            self._failing_since = None
+            self._failing_since, self._is_said = None, False
             if self._once and not is_more and not self._has_tasks(runner):
                 break
             if not any(map(runner.is_open, self.providers)):
@@ -163,13 +167,22 @@ class Queue:
         self._is_over = True
         await self._leave_the_rest(runner)
 
+    def _check_writing(self) -> None:
+        """Raise HistoryError where the history can be read, and has taken nothing for some seconds."""
+        if self._store.behind_s > NOTICED_S:
+            raise HistoryError(
+                self._store.trouble, hint=Message("imagegen doctor tells whether it can be written again")
+            )
+
     def _has_lasted(self, error: HistoryError, tell: Callable[[str], None]) -> bool:
         """Note that a look failed, and say so once; whether looks have failed for too long."""
         self._has_more_than_its_own = True
         now = asyncio.get_running_loop().time()
         if self._failing_since is None:
             self._failing_since = now
-            tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
+            self._is_said = self._store.behind_s <= NOTICED_S  # else the session says it
+            if self._is_said:
+                tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
         return now - self._failing_since >= MAX_ABSENCE_S
 
     async def _leave_the_rest(self, runner: Runner) -> None:

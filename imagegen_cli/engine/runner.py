@@ -40,8 +40,8 @@ class Runner:
     `complete` waits until a prompt that is being typed is added. `over_budget` tells, after a flush, why a submit was
     not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
     `marker` gives what says in the file of a picture, or beside it, how it was made. `is_full` tells, after a flush,
-    that other processes have taken all places at the account. `give_back` takes tasks that are not sent, where other
-    workers are to have them.
+    that other processes have taken all places at the account, and `why_full` of a provider says why that may last,
+    where a person can do something. `give_back` takes tasks that are not sent, where other workers are to have them.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Runner:
         waits_for_credit: bool = False,
         marker: MarkerOf = lambda _task, _number: None,
         is_full: Callable[[TaskId], bool] = lambda _: False,
+        why_full: Callable[[str], str] = lambda _: "",
         give_back: Callable[[TaskId], None] | None = None,
     ) -> None:
         self._context = RunContext(
@@ -74,6 +75,7 @@ class Runner:
             pause_for_credit=self._pause_for_credit if waits_for_credit else None,
             marker=marker,
             is_full=is_full,
+            why_full=why_full,
             give_back=give_back,
         )
         self._complete = complete

@@ -134,6 +134,7 @@ class RunContext:
     """Called with the provider and its words; None where no person is there to let it go on."""
     marker: MarkerOf = lambda _task, _number: None
     is_full: Callable[[TaskId], bool] = lambda _: False
+    why_full: Callable[[str], str] = lambda _: ""
     give_back: Callable[[TaskId], None] | None = None
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
     holders: dict[tuple[str, str], TaskId] = field(default_factory=dict)
@@ -145,6 +146,8 @@ class RunContext:
 
 PLACE_WAIT_S = (0.3, 0.7)
 """Seconds between two looks for a place at an account that other processes use too, at random."""
+HELD_WAIT_S = 2.0
+"""The same where tasks hold places that no process is at work on: a person has to do something."""
 
 
 class TakenOverError(Exception):
@@ -323,7 +326,9 @@ class TaskFlow:
             return False
         self._transition(Queued())
         self._waits_for_place = True
-        await asyncio.sleep(random.uniform(*PLACE_WAIT_S))
+        if because := self._context.why_full(self.task.request.provider):
+            self._delayed(0, HELD_WAIT_S, because)
+        await asyncio.sleep(HELD_WAIT_S if because else random.uniform(*PLACE_WAIT_S))
         return True
 
     def _leave_unsent(self) -> None:

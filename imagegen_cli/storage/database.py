@@ -170,6 +170,9 @@ class Database:
     def hurry(self) -> None:
         """Wait for a server that gives no answer for a second at most from now on. A signal handler may call it."""
 
+    def save_receipts(self, _db: "Connection | None") -> None:
+        """Where the history was set back, write into it what this process has receipts for. Its writer calls it."""
+
     @property
     def is_silent(self) -> bool:
         """Whether something waits for an answer of a server just now, and has for a while."""

@@ -30,9 +30,7 @@ class Leases:
         """The number of this process. The first call inserts it, and deletes the rows of processes that are dead."""
         self.watch(db)
         if self.owner is None:
-            for row in self.rows(db):
-                if not self.is_alive(db, row):
-                    self.strike(db, row["id"])
+            self.strike_dead(db)
             me = self.me
             cursor = db.execute(
                 f"INSERT INTO process (host, place, pid, started_at, heartbeat) VALUES (?, ?, ?, ?, {self.FIRST})",  # noqa: S608 - only our own words
@@ -44,6 +42,12 @@ class Leases:
     def rows(self, db: "Connection") -> "list[Row]":
         """All processes that the history knows."""
         return db.execute("SELECT * FROM process").fetchall()
+
+    def strike_dead(self, db: "Connection") -> None:
+        """Delete the rows of processes that are dead."""
+        for row in self.rows(db):
+            if not self.is_alive(db, row):
+                self.strike(db, row["id"])
 
     def strike(self, db: "Connection", number: int) -> None:
         """Delete the row of a process that is dead."""

@@ -20,8 +20,15 @@ from imagegen_cli.core.database_address import CODES, database_address
 from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
-from imagegen_cli.storage import postgres_schema, search
-from imagegen_cli.storage.database import MAX_ABSENCE_S, MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Reserve, not_text
+from imagegen_cli.storage import postgres_schema, receipts, search
+from imagegen_cli.storage.database import (
+    MAX_ABSENCE_S,
+    MAX_LOCK_WAIT_S,
+    MAX_ROWS_AT_ONCE,
+    Reserve,
+    not_text,
+    roll_back,
+)
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.postgres_connection import (
     BEGIN_CLAIM,
@@ -31,8 +38,10 @@ from imagegen_cli.storage.postgres_connection import (
     MAX_SILENCE_S,
     QUICK_S,
     TICK_S,
+    Commits,
     Limits,
     PostgresConnection,
+    SetBackError,
     SilentError,
 )
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
@@ -43,6 +52,7 @@ from imagegen_cli.storage.writer import NOTICED_S
 if TYPE_CHECKING:
     from imagegen_cli.core.task import RunId, State, Task, TaskId
     from imagegen_cli.storage.dialect import Connection, Row
+    from imagegen_cli.storage.receipts import Sent
     from imagegen_cli.storage.records import Planned, Record
 
 POLL_S = 1.0
@@ -100,6 +110,10 @@ LACKING = (
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
+SET_BACK = Message("the history {name} was set back to an earlier state, or is another one now")
+BEFORE_WORKERS = Message(
+    "before workers start again: imagegen resume --receipts FILE, with what each of them has printed"
+)
 DOCTOR = Message("imagegen doctor tries it again; the setting history, or IMAGEGEN_HISTORY, names the server")
 UNANSWERED = Message("the history {name} gives no answer")
 CROWDED = Message("the history {name} takes no further connection: {why}")
@@ -118,7 +132,14 @@ REMEDIES: tuple[tuple[tuple[type[Exception], ...], Message], ...] = (
     ),
     ((psycopg.errors.DiskFull,), Message("make room on the disk of the server")),
     (LOST_STATEMENT, UNPOOLED),
+    ((SetBackError,), BEFORE_WORKERS),
 )
+PLAIN: tuple[tuple[tuple[type[Exception], ...], Message], ...] = (
+    ((SetBackError,), SET_BACK),
+    ((SilentError,), UNANSWERED),
+    (LOST_STATEMENT, POOLED),
+)
+"""What is said of errors whose own words would tell nothing more."""
 PROMPTS = "SELECT id, prompt FROM task WHERE id > ? ORDER BY id LIMIT ?"
 ILIKE = "prompt ILIKE ? ESCAPE '!'"
 
@@ -201,6 +222,11 @@ class PostgresStore(Store):
         hide(password)
         self._name, self._conninfo = _parts_of(address, password)
         self._limits = Limits()
+        self._commits = Commits()
+        self._saved: set[TaskId] = set()
+        """Tasks whose receipts were looked at after the history was set back."""
+        self._complete: set[TaskId] = set()
+        """Those of them of which that history lacks nothing."""
         self._listener: Listener | None = None
         self._is_prepared = False
         super().__init__(Path("postgresql"), wait_s=wait_s, process=process)
@@ -225,8 +251,9 @@ class PostgresStore(Store):
 
     def _connected(self, patience_s: float | None, answer_s: float = MAX_SILENCE_S) -> PostgresConnection:
         return PostgresConnection(
-            self._conninfo, wait_s=self._wait_s, patience_s=patience_s, answer_s=answer_s, limits=self._limits
-        )
+            self._conninfo, wait_s=self._wait_s, patience_s=patience_s, answer_s=answer_s, limits=self._limits,
+            commits=self._commits,
+        )  # fmt: skip
 
     def _check_server(self) -> None:
         """Raise HistoryError where the server or the database cannot have a history, before anything is paid for."""
@@ -312,7 +339,41 @@ class PostgresStore(Store):
         return self._limits.is_silent
 
     @property
+    def is_set_back(self) -> bool:
+        return self._commits.is_set_back
+
+    def cancel_requests(self) -> "list[TaskId]":
+        """None of a history that was set back: there this process' number may be another's now."""
+        if not self.is_set_back:
+            return super().cancel_requests()
+        if not self._writer.behind_s:
+            self._writer.change("SELECT 1")  # is refused, and so the receipts are saved
+        return []
+
+    def save_receipts(self, db: "Connection | None") -> None:
+        if not self.is_set_back or not isinstance(db, PostgresConnection):
+            return
+        fresh = [sent for id_, sent in list(self._sent.items()) if id_ not in self._saved]
+        with suppress(psycopg.Error), db.for_receipts():
+            if fresh:
+                self._complete |= self._receipts_saved(db, fresh)
+                self._saved |= {sent.task.id for sent in fresh}
+
+    def _receipts_saved(self, db: PostgresConnection, fresh: "Sequence[Sent]") -> "set[TaskId]":
+        db.execute(BEGIN_WRITING)
+        try:
+            complete = receipts.keep(db, fresh, self.now())
+            receipts.recover(db, self._leases.living(db))
+            db.execute("COMMIT")
+        except BaseException:
+            roll_back(db)
+            raise
+        return complete
+
+    @property
     def trouble(self) -> str:
+        if self.is_set_back:
+            return SET_BACK.format(name=self.name)
         return super().trouble or ("" if self._listener is None else self._listener.trouble)
 
     def close(self) -> "list[Task]":
@@ -323,7 +384,16 @@ class PostgresStore(Store):
         unwritten = super().close()
         if self._listener is not None:
             self._listener.close()
-        return unwritten
+        return self._with_receipts(unwritten) if self.is_set_back else unwritten
+
+    def _with_receipts(self, unwritten: "list[Task]") -> "list[Task]":
+        """These tasks and those whose written states were lost when the history was set back, each with its receipt."""
+        lost = {id_: sent.task for id_, sent in self._sent.items() if id_ not in self._complete}
+        found = {task.id: task if task.job is not None else self._known_with_job(task) for task in unwritten}
+        return list((lost | found).values())
+
+    def _known_with_job(self, task: "Task") -> "Task":
+        return self._sent[task.id].task if task.id in self._sent else task
 
     def _migrate(self) -> None:
         if self._version() == len(postgres_schema.STEPS):
@@ -409,12 +479,10 @@ class PostgresStore(Store):
         if isinstance(error, psycopg.errors.DiskFull):
             full = Message("the history {name} cannot be written: the disk of the server is full")
             return full.format(name=self.name)
-        if isinstance(error, SilentError):
-            return UNANSWERED.format(name=self.name)
         if _is_crowded(error):
             return CROWDED.format(name=self.name, why=_words(error))
-        if isinstance(error, LOST_STATEMENT):
-            return POOLED.format(name=self.name)
+        if plain := next((message for kinds, message in PLAIN if isinstance(error, kinds)), None):
+            return plain.format(name=self.name)
         trouble = Message("the history {name} cannot be used: {why}")
         if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
             trouble = Message("the history {name} cannot be written: {why}")

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -48,12 +48,15 @@ TURN = (
 )
 WORDS = {"PRAGMA data_version": TURN}
 COMMIT = (
-    "INSERT INTO committed (connection, number) VALUES ('{token}', {number}) ON CONFLICT (connection)"
+    "INSERT INTO committed (connection, number) SELECT '{token}', {number} / {is_there} ON CONFLICT (connection)"
     " DO UPDATE SET number = excluded.number, at = excluded.at; COMMIT"
 )
 """Each transaction that writes says so in a row of its own connection: the number of a transaction is given again where
-the server crashes before it has written anything of it, so that number alone proves nothing."""
+the server crashes before it has written anything of it, so that number alone proves nothing. A division by zero refuses
+what a process would write to a history that was set back."""
 FORGET = "DELETE FROM committed WHERE at < clock_timestamp() - interval '30 days'; "
+MAX_KNOWN_S = 20 * 24 * 3600.0
+"""Seconds for which the row of a commit is certain to be there; FORGET deletes older ones."""
 START = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';"
     " SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET TIME ZONE '{zone}';"
@@ -112,6 +115,48 @@ class Found:
 
 class SilentError(psycopg.OperationalError):
     """The server has not answered for too long; the connection is closed."""
+
+
+class SetBackError(psycopg.DataError):
+    """The server has lost what it had confirmed to this process."""
+
+    def __init__(self) -> None:
+        super().__init__("the server has lost what it had confirmed")
+
+
+class Commits:
+    """The last commits that the server has confirmed to the connections of this process.
+
+    A fail-over to a server that is behind, or a restored backup, lacks some of them: then the history was set back. A
+    process that was only taken for dead finds all of them.
+    """
+
+    def __init__(self) -> None:
+        self._confirmed: dict[str, tuple[int, float]] = {}
+        """By connection, the number of its last commit and when that was, by the clock of this place."""
+        self.is_set_back = False
+        """The server has been found without some of them: this process writes nothing more."""
+
+    def confirm(self, connection: str, number: int) -> None:
+        self._confirmed[connection] = number, uptime()
+
+    def leave_out(self, connection: str) -> None:
+        """Expect nothing of a connection that deletes its row."""
+        self._confirmed.pop(connection, None)
+
+    def are_there(self) -> str:
+        """An expression in SQL: 1 where the history has all of these commits, else 0."""
+        oldest = uptime() - MAX_KNOWN_S
+        known = [(connection, number) for connection, (number, at) in list(self._confirmed.items()) if at > oldest]
+        if not known:
+            return "1"
+        rows = " OR ".join(f"(connection = '{connection}' AND number >= {number})" for connection, number in known)
+        return f"(SELECT count(*) / {len(known)} FROM committed WHERE {rows})"  # noqa: S608 - our own words
+
+    def set_back(self) -> SetBackError:
+        """Remember that the history was set back. Returns the error that says so."""
+        self.is_set_back = True
+        return SetBackError()
 
 
 class Limits:
@@ -240,12 +285,15 @@ class PostgresConnection:
         patience_s: float | None = None,
         answer_s: float = MAX_SILENCE_S,
         limits: Limits | None = None,
+        commits: Commits | None = None,
     ) -> None:
         self._conninfo = conninfo
         self.wait_s = wait_s
         self.answer_s = answer_s
         self._patience_s = patience_s
         self._limits = limits or Limits()
+        self._known = commits or Commits()
+        self._is_for_receipts = False
         self._attempt: Attempt | None = None
         self._transaction_id = ""
         self._token = secrets.token_hex(8)
@@ -289,6 +337,22 @@ class PostgresConnection:
         self._lock, moment, backend = found.fetchone()
         self.is_pooled = backend != raw.info.backend_pid  # a pool gives its clients numbers of its own
         self._told = moment, uptime()
+        self._check_history(raw)
+
+    def _check_history(self, raw: Any) -> None:
+        """Raise SetBackError where another connection of this process has committed what is not there."""
+        are_there = self._known.are_there()
+        if not self._is_for_receipts and are_there != "1" and not raw.execute(f"SELECT {are_there}").fetchone()[0]:
+            raise self._known.set_back()
+
+    @contextmanager
+    def for_receipts(self) -> Iterator[None]:
+        """Inside, write into a history that was set back, which nothing else does."""
+        self._is_for_receipts = True
+        try:
+            yield
+        finally:
+            self._is_for_receipts = False
 
     def be_quick(self, seconds: float) -> None:
         """Wait for an answer for at most so long from now on."""
@@ -319,6 +383,8 @@ class PostgresConnection:
         return bool(self._raw.closed) and not self._closed
 
     def execute(self, sql: str, parameters: Any = (), /) -> Found:
+        if self._known.is_set_back and not self._is_for_receipts and sql != "ROLLBACK":
+            raise SetBackError
         if sql in (BEGIN_WRITING, BEGIN_CLAIM):
             return self._begin(locks=sql == BEGIN_WRITING)
         if sql == "COMMIT":
@@ -347,7 +413,8 @@ class PostgresConnection:
         return Found(cursor)
 
     def close(self) -> None:
-        if self._commits and not self.in_transaction and not self._raw.closed:
+        self._known.leave_out(self._token)
+        if self._commits and not self.in_transaction and not self._raw.closed and not self._known.is_set_back:
             with suppress(psycopg.Error):
                 self._raw.execute("DELETE FROM committed WHERE connection = %s", (self._token,))
         self._closed = True
@@ -381,14 +448,20 @@ class PostgresConnection:
 
     def _commit(self) -> Found:
         number, self._transaction_id = self._transaction_id, ""
+        if self._is_for_receipts:
+            return Found(self._raw.execute("COMMIT"))
         self._commits += 1
-        words = COMMIT.format(token=self._token, number=self._commits)
+        words = COMMIT.format(token=self._token, number=self._commits, is_there=self._known.are_there())
         try:
-            return Found(self._raw.execute(words if self._commits > 1 else FORGET + words))
+            found = Found(self._raw.execute(words if self._commits > 1 else FORGET + words))
+        except psycopg.errors.DivisionByZero:
+            raise self._known.set_back() from None
         except psycopg.OperationalError:
             if not self.is_lost or not self._was_committed(number):
                 raise
-            return Found(self._raw.execute("SELECT 1"))
+            found = Found(self._raw.execute("SELECT 1"))
+        self._known.confirm(self._token, self._commits)
+        return found
 
     def _was_committed(self, number: str) -> bool:
         """What became of a transaction whose COMMIT was not answered: once it is over, its row tells.

@@ -18,7 +18,7 @@ from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.durations import Span
 from imagegen_cli.core.errors import HistoryError
-from imagegen_cli.core.events import Event
+from imagegen_cli.core.events import Event, TaskChanged
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Price
 from imagegen_cli.core.task import (
@@ -31,14 +31,16 @@ from imagegen_cli.core.task import (
     RunId,
     Running,
     State,
+    Submitting,
     Task,
     TaskId,
     word,
 )
-from imagegen_cli.storage import charges, pictures, prices, search, serialize, updates
+from imagegen_cli.storage import charges, pictures, prices, receipts, search, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
 from imagegen_cli.storage.processes import Process, this_process
+from imagegen_cli.storage.receipts import Sent
 from imagegen_cli.storage.records import (
     UNFINISHED,
     Attempt,
@@ -95,6 +97,8 @@ class Store(Database):
         self.unfinished_copy = meta.get(UNFINISHED_COPY, "")
         """Not empty where this history is a copy that is not finished: nothing may go on with its tasks."""
         self._heartbeat_at = -math.inf
+        self._sent: dict[TaskId, Sent] = {}
+        """What this process has receipts for, whatever has become of the history since."""
         self._cancelling: set[TaskId] = set()
         """Returned by `cancel_requests`; the writer has not yet deleted the request."""
         self.budget = self.new_budget()
@@ -130,7 +134,38 @@ class Store(Database):
 
     def record(self, event: Event) -> None:
         """Write an event soon: this is a Sink. It returns at once; see `flush`."""
+        if isinstance(event, TaskChanged) and event.task.job is not None:
+            self._note_sent(event.task)
         self._writer.put(event)
+
+    def _note_sent(self, task: Task) -> None:
+        """Remember a receipt. The id of ours for a request that is about to leave is none."""
+        fence = self._leases.fences.get(task.id)
+        if not isinstance(task.state, Submitting) and fence is not None:
+            self._sent[task.id] = Sent(task, fence)
+
+    @property
+    def is_set_back(self) -> bool:
+        """Whether the history was set back to an earlier state: this process writes nothing more into it."""
+        return False
+
+    @property
+    def behind_s(self) -> float:
+        """For how many seconds the oldest change has waited that is not written."""
+        return self._writer.behind_s
+
+    def recover_receipts(self, ids: Iterable[int] = ()) -> list[TaskId]:
+        """Let tasks run that wait to be sent although they were sent, because the history was set back. Returns them.
+
+        `ids`: tasks that this process is about to claim; it looks among its own receipts for them too.
+        """
+        own = [self._sent[TaskId(id_)] for id_ in ids if id_ in self._sent]
+        with self._errors():
+            if not own and not receipts.misplaced(self._db):
+                return []
+        with self._transaction():
+            receipts.keep(self._db, own, self.now())
+            return receipts.recover(self._db, self._leases.living(self._db))
 
     async def flush(self) -> None:
         """Wait until everything recorded so far is durable. Raises DiskError where it cannot be."""
@@ -170,16 +205,20 @@ class Store(Database):
     ) -> tuple[Task, ...]:
         """Insert a run and its tasks, which belong to this process from now on, or wait for workers.
 
-        Raises PlanChangedError, and inserts nothing, where another process has planned or sent the same meanwhile.
+        Raises PlanChangedError, and inserts nothing, where another process has planned or sent the same meanwhile, or
+        where a receipt says so.
         """
+        adopted = [item.adopts.task.id for item in planned if item.adopts is not None]
+        if adopted and set(self.recover_receipts(adopted)).intersection(adopted):
+            raise PlanChangedError
         with self._transaction():
             self._leases.own(self._db)
             self._check_plan(planned)
             started = "INSERT INTO run (id, command, source, started) VALUES (?, ?, ?, ?)"
             self._db.execute(started, (run, command, source, self.now()))
-            with self.in_bulk() if all(item.adopts is None for item in planned) else nullcontext():
+            with self.in_bulk() if not adopted else nullcontext():
                 tasks = tuple(self._plan(run, item, for_workers=for_workers) for item in planned)
-            if for_workers and (adopted := [item.adopts.task.id for item in planned if item.adopts is not None]):
+            if for_workers and adopted:
                 self._give_back(adopted)
         if for_workers:
             self.notify("tasks")
@@ -265,6 +304,7 @@ class Store(Database):
         taken: list[Task] = []
         owned: list[Record] = []
         changed: list[Record] = []
+        self.recover_receipts([record.task.id for record, state in changes if isinstance(state, Queued)])
         with self._transaction():
             owner = self._leases.own(self._db)
             now = self._by_id([record.task.id for record, _ in changes])
@@ -327,7 +367,7 @@ class Store(Database):
         """Take tasks of these providers that wait for a worker, the oldest first, and at most so many.
 
         Their pictures go into `folder`, if it is given, else where they were planned to go. `without`: tasks that are
-        left to others.
+        left to others. A task that was sent, as a receipt says, is not taken: see `recover_receipts`.
         """
         if not providers or limit < 1:
             return []
@@ -337,9 +377,10 @@ class Store(Database):
             rows = self._db.execute(
                 "SELECT * FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"  # noqa: S608 - only our own words
                 f" AND {self.PLUS}provider IN ({names}) AND {self.PLUS}id NOT IN (SELECT value FROM json_each(?))"
-                f" ORDER BY id LIMIT ?{self.LOCKED}",
+                f" AND NOT {receipts.IS_SENT} ORDER BY id LIMIT ?{self.LOCKED}",
                 (*providers, json.dumps(list(without)), limit),
             ).fetchall()
+            rows = self._without_sent(rows)
             ids = json.dumps([row["id"] for row in rows])
             self._db.execute(
                 "UPDATE task SET owner = ?, host = ?, fence = fence + 1, cancel_requested = 0,"
@@ -354,6 +395,15 @@ class Store(Database):
             self._leases.lost.discard(TaskId(row["id"]))
         return tasks
 
+    def _without_sent(self, rows: "list[Row]") -> "list[Row]":
+        """The rows of tasks that this process has not sent; for the others it writes the receipts that are missing."""
+        own = [self._sent[row["id"]] for row in rows if row["id"] in self._sent]
+        if not own:
+            return rows
+        receipts.keep(self._db, own, self.now())
+        written = {row["id"] for row in receipts.misplaced(self._db)}
+        return [row for row in rows if row["id"] not in written]
+
     def waiting_for_workers(self, providers: Sequence[str]) -> int:
         """How many tasks of these providers no worker has taken."""
         names = ",".join("?" * len(providers)) or "NULL"
@@ -366,6 +416,7 @@ class Store(Database):
 
         `without`: tasks that are left as they are.
         """
+        self.recover_receipts()
         names = ",".join("?" * len(providers)) or "NULL"
         query = f"SELECT * FROM task WHERE {TAKEN} AND {self.PLUS}provider IN ({names}) ORDER BY id DESC LIMIT ?"  # noqa: S608 - only our own words
         with self._errors():
@@ -450,6 +501,18 @@ class Store(Database):
         """How often others have woken this process."""
         return 0
 
+    def left_at(self, account: str) -> list[TaskId]:
+        """Tasks of dead workers that hold places at an account until they are taken over.
+
+        Processes that are dead are struck out, so that what they began by themselves holds none.
+        """
+        at_work = "state IN ('submitting', 'running')"
+        query = f"SELECT * FROM task WHERE account = ? AND {at_work} AND shared = 1 ORDER BY id LIMIT ?"  # noqa: S608 - only our own words
+        with self._transaction():
+            self._leases.strike_dead(self._db)
+            found = self._records(self._db.execute(query, (account, MAX_ROWS_AT_A_LOOK)).fetchall())
+        return [record.task.id for record in found if not record.is_owned]
+
     def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
         """Claim tasks in the state that they are in. Returns those claimed, and those that another process owns."""
         records = list(self._by_id(ids).values())
@@ -486,20 +549,29 @@ class Store(Database):
             query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
             return {TaskId(row["id"]) for row in self._db.execute(query, (self._leases.owner,))}
 
-    def restore_receipts(self, receipts: Iterable[tuple[int, Job]]) -> list[TaskId]:
+    def restore_receipts(self, found: Iterable[tuple[int, Job]]) -> list[TaskId]:
         """Write receipts that an earlier process could not write. Returns the tasks that they belong to.
 
-        Only a task that was being sent, or that is uncertain, gets one: all others are known to have gone on.
+        Only a task that was being sent, or that is uncertain, gets one, and one that waits to be sent: the history may
+        have been set back. All others are known to have gone on.
         """
         healed: list[TaskId] = []
         with self._transaction():
-            for id_, job in receipts:
+            for id_, job in found:
                 current = self._by_id([id_]).get(id_)
-                if current is None or self._is_other(current):
+                if current is None or (self._is_other(current) and not isinstance(current.task.state, Queued)):
                     continue
-                if updates.heal(self._db, id_, Running(job), sending=True):
+                if isinstance(current.task.state, Queued) and job.id not in self._jobs_before(id_):
+                    receipts.put_back(self._db, id_, Running(job), current.fence + 1)
+                    healed.append(current.task.id)
+                elif updates.heal(self._db, id_, Running(job), sending=True):
                     healed.append(current.task.id)
         return healed
+
+    def _jobs_before(self, id_: int) -> set[str]:
+        """The jobs of earlier attempts of a task: none of them is what its next one came to."""
+        states = (attempt.state for attempt in self.attempts(id_))
+        return {job.id for job in (getattr(state, "job", None) for state in states) if job is not None}
 
     # What a command reads
 

@@ -19,7 +19,6 @@ from imagegen_cli.core.events import (
     TaskLearned,
     TaskProgressed,
 )
-from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.money import NOT_KNOWN
 from imagegen_cli.core.task import (
     ENDED,
@@ -37,7 +36,7 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.storage import charges, pictures, serialize
+from imagegen_cli.storage import charges, pictures, receipts, serialize
 from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
@@ -130,8 +129,7 @@ def _write_one(db: "Connection", event: Event, leases: Leases, budget: Budget) -
         change, ours = _write_state(db, event, leases, budget)
         if not ours:
             budget.known.pop(event.task.id, None)
-            _keep_receipt(db, event, leases)
-            heal(db, event.task.id, event.task.state)
+            _leave_to_others(db, event, leases)
             return {event.task.id}
         _write_event(db, event, event.task.id, change)
         return set()
@@ -172,7 +170,9 @@ def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: B
     moment = f", {column} = coalesce({column}, :at)" if column else ""
     more = "" if isinstance(state, ENDED) else ", ended = NULL"
     account = budget.accounts.get(task.request.provider) if budget.accounts else None
+    where = "id = :id AND owner = :owner AND fence = :fence"
     if isinstance(state, Submitting):
+        where += f" AND NOT (state = 'queued' AND {receipts.IS_SENT})"
         more += ", began = NULL" + (", account = :account" if account is not None else "")
         _write_taker(db, task)
     if event.lasted is not None:
@@ -180,8 +180,7 @@ def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: B
     min_s, max_s = event.lasted or (None, None)
     detail = detail_of(task)
     written = db.execute(
-        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more}"  # noqa: S608 - only our own words
-        " WHERE id = :id AND owner = :owner AND fence = :fence",
+        f"UPDATE task SET state = :state, detail = :detail, reason = :reason{moment}{more} WHERE {where}",  # noqa: S608 - only our own words
         {
             "state": word(state), "detail": detail, "reason": reason_of(task), "at": event.at, "id": task.id,
             "owner": leases.owner, "fence": leases.fences.get(task.id), "min_s": min_s, "max_s": max_s,
@@ -230,13 +229,17 @@ def heal(db: "Connection", id_: int, state: State, *, sending: bool = False) -> 
     return bool(written.rowcount)
 
 
-def _keep_receipt(db: "Connection", event: TaskChanged, leases: Leases) -> None:
-    """Write down what a service knows a task by whose state this process must not change any more."""
-    if (job := event.task.job) is not None:
-        db.execute(
-            "INSERT INTO receipt (task, fence, job, url, at) VALUES (?, ?, ?, ?, ?)",
-            (event.task.id, leases.fences.get(event.task.id), job.id, without_own_user(job.url), event.at),
-        )
+def _leave_to_others(db: "Connection", event: TaskChanged, leases: Leases) -> None:
+    """Write down what a service knows a task by whose state this process must not change any more.
+
+    A submit that has lost its task is not sent: an id of ours for it is no receipt.
+    """
+    id_, state = event.task.id, event.task.state
+    if isinstance(state, Submitting):
+        receipts.recover(db, leases.living(db))
+        return
+    receipts.write(db, id_, leases.fences.get(id_, 0), event.task.job, event.at)
+    heal(db, id_, state)
 
 
 def keep_attempt(db: "Connection", id_: int) -> None:

@@ -27,6 +27,9 @@ END_TICK_S = 0.1
 MIN_PROGRESS_GAP_S = 0.5
 """Seconds between two progress reports of a task that are written; `watch` sees no more than that."""
 
+MAX_PLAIN_DELAY_S = 2.0
+"""A first delay of a task that is no longer than this is written once for each reason."""
+
 Change = tuple[str, tuple[Any, ...], Callable[[], None] | None]
 """A statement, its values, and what is called once it is on disk."""
 Progress = tuple[float | None, int | None, str]
@@ -56,12 +59,15 @@ class Writer:
         self._ended = threading.Event()
         self._closing = False
         self._last_progress: dict[int, tuple[float, Progress]] = {}
+        self._last_reason: dict[int, str] = {}
 
     def put(self, event: Event) -> None:
         """Write an event soon."""
         if isinstance(event, TaskDelayed):
             self._last_progress.pop(event.id, None)
         if isinstance(event, TaskProgressed) and not self._is_news(event):
+            return
+        if isinstance(event, TaskDelayed) and not self._is_new_reason(event):
             return
         with self._wake:
             self._events.append(event)
@@ -97,6 +103,12 @@ class Writer:
             return False
         self._last_progress[event.id] = event.at, progress
         return True
+
+    def _is_new_reason(self, event: TaskDelayed) -> bool:
+        """Whether a delay is worth a row: what waits for a place at an account says so every two seconds."""
+        before = self._last_reason.get(event.id)
+        self._last_reason[event.id] = event.because
+        return bool(event.attempt) or event.seconds > MAX_PLAIN_DELAY_S or before != event.because
 
     def flush(self) -> "Future[None]":
         """A future that is done once all events so far are on disk, or has a DiskError."""
@@ -192,6 +204,7 @@ class Writer:
                 self._db.execute(statement, values)
             except self._database.ERRORS as error:
                 self._trouble = self._database.trouble_of(error)
+                self._database.save_receipts(self._db)
                 return changes[index:]
             if done is not None:
                 done()
@@ -206,6 +219,7 @@ class Writer:
                 self._db = self._database.connect()
             self._write_or_try_again(self._db, events, reserve)
         except self._database.ERRORS as error:
+            self._database.save_receipts(self._db)
             return self._database.UNWRITTEN(self._database.trouble_of(error), hint=self._database.remedy_for(error))
         except Exception as error:  # noqa: BLE001 - a flush that waits for this thread must not wait for ever
             why = f"{type(error).__name__}: {error}"
