@@ -42,6 +42,7 @@ from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import (
     ENDED,
+    MARKS,
     Cancelled,
     CancelOutcome,
     Done,
@@ -66,7 +67,6 @@ from imagegen_cli.settings.paths import expanded, kept_folder
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Record
 from imagegen_cli.storage.store import Store
-from imagegen_cli.storage.updates import MARKS
 
 MAX_RECEIPTS_BYTES = 256 * 1024 * 1024
 CANCEL_WAIT_S = 20.0

@@ -23,6 +23,7 @@ from imagegen_cli.core.output import Output
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import (
     ENDED,
+    MARKS,
     Cancelled,
     CancelOutcome,
     Done,
@@ -67,7 +68,6 @@ from imagegen_cli.storage.database import MAX_ABSENCE_S
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
-from imagegen_cli.storage.updates import MARKS
 
 if TYPE_CHECKING:
     from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
@@ -95,6 +95,7 @@ class Feed(Protocol):
     @property
     def is_failing(self) -> bool: ...
     def give_back(self, id_: TaskId, /) -> None: ...
+    def reached_budget(self, run: RunId, because: str, /) -> None: ...
     async def complete(self) -> None: ...
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None], /) -> None: ...
 
@@ -175,6 +176,7 @@ class Session:
         self._more_providers = providers
         self._tasks = {task.id: task for task in tasks}
         self._spending = self._spending or self._prices()
+        self._store.budget.holds_runs = self._feed is not None
         self._store.budget.limits = self._spending.limits if self._spending is not None else ()
         self._output = output = Output()
         chosen = choose(
@@ -217,8 +219,8 @@ class Session:
         """The last line: what was left unsent for want of money, and the command that sends it."""
         unsent = [id_ for id_, task in self._tasks.items() if _is_unsent(task) and id_ not in self._cancelled_before]
         because = self._budget_reached or self._out_of_credits
-        if not (unsent and because and self._spending is not None):
-            return
+        if self._feed is not None or not (unsent and because and self._spending is not None):
+            return  # what a worker has not sent waits for others, or was queued with a budget: `work` says so
         left = [self._tasks[id_] for id_ in unsent]
         refused = [id_ for id_, task in self._tasks.items() if _is_without_credits(task) and not self._budget_reached]
         with suppress(HistoryError), self._store.quickly():
@@ -297,6 +299,7 @@ class Session:
                 complete=lambda: self._all_added(display),
                 is_full=lambda task: task in self._store.budget.full,
                 give_back=None if self._feed is None else self._feed.give_back,
+                is_over_run=lambda task: task in self._store.budget.of_runs,
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
                 marker=self._marker,
@@ -562,6 +565,8 @@ class Session:
         elif isinstance(event, BudgetReached):
             self._budget_reached = event.because
             self._note_cancelled()
+            if self._feed is not None and event.run:
+                self._feed.reached_budget(event.run, event.because)
         elif isinstance(event, ProviderPaused):
             self._credit_pause = event.because
             self._note_cancelled()

@@ -14,15 +14,16 @@ from pathlib import Path
 from imagegen_cli.commands.console import history, ids_of, patiently, say, settings, unusable
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.recover import part_files, revived
-from imagegen_cli.commands.session import Session
+from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.language import Message, ngettext
-from imagegen_cli.core.task import ENDED, RunId, Task, TaskId
+from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, ENDED, Cancelled, CancelOutcome, RunId, Task, TaskId
 from imagegen_cli.engine.runner import Runner
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
 from imagegen_cli.storage.database import MAX_ABSENCE_S
+from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 
 LOOK_S = 0.5
@@ -54,9 +55,30 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
             say(_what_waits(waiting, ", ".join(sorted(names)), once=once))
         session = Session(store, config, options, spending=Spending(config, spend, names), feed=feed)
         code = session.run_tasks(RunId(0), (), providers=feed.providers)
+        for run, because in feed.reached.items():
+            _say_reached(store, config, run, because)
         if feed.error is not None:
             raise feed.error
         return code
+
+
+def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None:
+    """Say what a queued run has left unsent because of its budget, and the command that sends it."""
+    with suppress(HistoryError), store.quickly():
+        records = store.find(Filter(states=("cancelled",), run=run))
+        left = [one.task for one in records if one.task.state == Cancelled(CancelOutcome.NOT_SENT)][::-1]
+        if not left:
+            return
+        facts, names = left[0].facts, {task.request.provider for task in left}
+        spend = SpendOptions(str(facts.get(BUDGET, "")), str(facts.get(ASSUMED_PRICE, "")))
+        spending = Spending(config, spend, names)
+        which = f"--cancelled --run {run}" if len(left) > MAX_NAMED_TASKS else ""
+        command = spending.go_on([task.id for task in left], left, which=which)
+        message = ngettext(
+            "{count} task not sent: {why}; {command}", "{count} tasks not sent: {why}; {command}", len(left),
+            why=because, command=command,
+        )  # fmt: skip
+        say(message)
 
 
 def _first_look(store: Store, names: Sequence[str]) -> tuple[int, bool]:
@@ -113,6 +135,8 @@ class Queue:
         """By the clock of the loop, since when no look has succeeded."""
         self._has_more_than_its_own = False
         """The history may say that this worker has tasks that it is not at work on."""
+        self.reached: dict[RunId, str] = {}
+        """Queued runs that may spend no more, and why."""
         self.error: HistoryError | None = None
         """Why the worker has ended; None where nothing is wrong."""
 
@@ -138,6 +162,12 @@ class Queue:
                 self._store.give_back([id_])
         except HistoryError:
             self._has_more_than_its_own = True
+
+    def reached_budget(self, run: RunId, because: str) -> None:
+        """Take what is left of a queued run out of the queue: its command may spend no more."""
+        self.reached[run] = because
+        with suppress(HistoryError), self._store.quickly():  # else each of its tasks is refused when it is its turn
+            self._store.cancel_queued(run)
 
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None]) -> None:
         """Feed the runner until it stops, or, with `once`, until nothing is left, or the history is away for long."""

@@ -41,7 +41,7 @@ class Runner:
     not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
     `marker` gives what says in the file of a picture, or beside it, how it was made. `is_full` tells, after a flush,
     that other processes have taken all places at the account. `give_back` takes tasks that are not sent, where other
-    workers are to have them.
+    workers are to have them. `is_over_run` tells of a submit that was not reserved that it is too much for its own run.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Runner:
         marker: MarkerOf = lambda _task, _number: None,
         is_full: Callable[[TaskId], bool] = lambda _: False,
         give_back: Callable[[TaskId], None] | None = None,
+        is_over_run: Callable[[TaskId], bool] = lambda _: False,
     ) -> None:
         self._context = RunContext(
             lanes=lanes,
@@ -75,6 +76,8 @@ class Runner:
             marker=marker,
             is_full=is_full,
             give_back=give_back,
+            is_over_run=is_over_run,
+            reached_budget_of_run=self._reached_budget_of_run,
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}
@@ -82,6 +85,8 @@ class Runner:
         """Those that were let go, until they have ended."""
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
+        self._told_runs: set[RunId] = set()
+        """Runs whose budget is reached, which was said."""
         self._told_lanes: dict[str, LaneChanged] = {}
 
     async def run(self, run: RunId, tasks: Iterable[Task]) -> None:
@@ -156,6 +161,12 @@ class Runner:
         if not self._context.draining:
             self._context.emit(BudgetReached(time.time(), self._run, because))
             self.drain()
+
+    def _reached_budget_of_run(self, run: RunId, because: str) -> None:
+        """Say once that a queued run may spend no more; tasks of other runs go on."""
+        if run not in self._told_runs:
+            self._told_runs.add(run)
+            self._context.emit(BudgetReached(time.time(), run, because))
 
     def _pause_for_credit(self, provider: str, because: str) -> None:
         gate = self._context.lanes[provider].gate

@@ -230,7 +230,7 @@ class Store(Database):
             (run, item.folder, item.name, serialize.dumps(item.parents), serialize.in_order(item.cell), before.task.id),
         )
         updates.write_request(self._db, task)
-        updates.remember_marks(self._db, task.id, item.marks)
+        updates.remember(self._db, task.id, item)
         return task
 
     def _insert(self, run: RunId, item: Planned, *, for_workers: bool = False) -> Task:
@@ -246,7 +246,7 @@ class Store(Database):
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
             parents=item.parents,
-            facts={updates.MARKS: item.marks} if item.marks else {},
+            facts=updates.said(item),
             cell=item.cell,
         )  # fmt: skip
 
@@ -378,6 +378,15 @@ class Store(Database):
                 same = [one for one in unsent if (found := now.get(one.task.id)) and found.version == one.version]
                 self._give_back([record.task.id for record in same])
         return [record for record in records if not isinstance(record.task.state, Queued)]
+
+    def cancel_queued(self, run: int) -> None:
+        """Cancel those tasks of a run that no worker has taken."""
+        detail = serialize.dumps(serialize.from_state(Cancelled(CancelOutcome.NOT_SENT)))
+        self._change(
+            "UPDATE task SET state = 'cancelled', detail = ?, reason = 'cancelled', ended = ?, shared = 0,"
+            " fence = fence + 1 WHERE run = ? AND shared = 1 AND state = 'queued' AND owner IS NULL",
+            detail, self.now(), run,
+        )  # fmt: skip
 
     def give_back(self, ids: Sequence[int]) -> None:
         """Let other workers take tasks that this process has not sent."""

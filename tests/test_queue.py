@@ -1,0 +1,204 @@
+"""`--queue`: what is said to it is kept with the tasks and obeyed by their workers, or refused."""
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagegen_cli import cli
+from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.http import Pictures
+from tests.histories import KINDS, place
+from tests.program import Program, finished
+
+CONFIG = """
+[providers.studio]
+kind = "dreamina"
+base_url = "{url}"
+poll = 0.02
+concurrency = 4
+"""
+PRICED = '[prices]\n"studio/*" = "0.04usd"\n' + CONFIG
+PICTURES_EACH = 4
+"""What the double makes for a prompt: a task costs 0.16 usd at 0.04 usd a picture."""
+
+
+@pytest.fixture
+def server() -> Iterator[DreaminaServer]:
+    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=0.1) as server:
+        yield server
+
+
+@pytest.fixture
+def program(tmp_path: Path, server: DreaminaServer) -> Program:
+    return Program(tmp_path, CONFIG.format(url=server.url))
+
+
+@pytest.fixture(params=KINDS)
+def team(request: pytest.FixtureRequest, program: Program, tmp_path: Path) -> Program:
+    """The same with either kind of history."""
+    where = place(request.param, tmp_path)
+    if isinstance(where, str):
+        program.more["IMAGEGEN_HISTORY"] = where
+    return program
+
+
+def queue(program: Program, count: int, *words: str) -> str:
+    """Queue a list of prompts. Returns what was said."""
+    (program.folder / "list.txt").write_text("\n".join(f"prompt {number}" for number in range(count)))
+    ended = program.run("batch", "list.txt", "-p", "studio", "--queue", "--yes", *words)
+    assert ended.code == 0, ended.err
+    return ended.err
+
+
+def states(program: Program) -> Counter[str]:
+    return Counter(task["state"] for task in program.tasks())
+
+
+# Options
+
+PLANNING = (
+    "provider", "model", "pictures", "ratio", "resolution", "size", "seed", "negative", "image", "extra", "vary",
+    "zipped", "alternatives", "repeat", "format", "encoding", "columns", "dry_run", "yes", "again", "skip_sent",
+    "prompts", "each", "picture", "files", "allow_outside", "task", "prompt", "words", "factor", "queue",
+)  # fmt: skip
+"""Options and arguments that say which tasks there are: they are obeyed before anything is queued."""
+KEPT = {"output": "-o", "name": "--name", "budget": "--budget", "assume_price": "--assume-price",
+        "no_metadata": "--no-metadata", "sidecar": "--sidecar"}  # fmt: skip
+"""Options that are kept with the tasks; a test below each shows that workers obey."""
+HERE = ("json", "quiet")
+"""Options about what `--queue` itself says."""
+REFUSED = {
+    "concurrency": (["-j", "2"], "imagegen work -j 2"),
+    "timeout": (["--timeout", "9"], "imagegen work --timeout 9"),
+    "progress": (["--progress", "plain"], "imagegen work --progress plain"),
+    "preview": (["--preview", "on"], "imagegen work --preview on"),
+    "notify": (["--notify"], "imagegen work --notify"),
+    "hook": (["--exec", "cp {path} team"], "imagegen work --exec 'cp {path} team'"),
+    "sheet": (["--sheet"], "imagegen sheet --run N"),
+}
+"""Options of the process that carries a task, how they are given, and what the refusal names instead."""
+
+
+@pytest.mark.parametrize("command", [cli.run, cli.batch, cli.again_, cli.edit, cli.upscale])
+def test_every_option_that_meets_queue_is_obeyed_kept_or_refused(command: object) -> None:
+    assert callable(command)
+    names = set(inspect.signature(command).parameters)
+    assert "queue" in names
+    assert names <= {*PLANNING, *KEPT, *HERE, *REFUSED}
+
+
+def test_the_other_commands_that_send_take_no_queue() -> None:
+    assert "queue" not in inspect.signature(cli.retry).parameters
+
+
+@pytest.mark.parametrize("field", REFUSED)
+@pytest.mark.parametrize("command", [("run", "a cat"), ("batch", "list.txt")], ids=lambda words: words[0])
+def test_what_belongs_to_the_worker_is_refused_with_the_command_that_takes_it(
+    program: Program, command: tuple[str, str], field: str
+) -> None:
+    (program.folder / "list.txt").write_text("a cat\na dog\n")
+    words, instead = REFUSED[field]
+    ended = program.run(*command, "-p", "studio", "--queue", "--yes", *words)
+    assert ended.code == 2, ended.err
+    assert words[0].replace("-j", "-j ").strip() in ended.err
+    assert "nothing was queued" in ended.err
+    assert instead in ended.err
+    assert program.run("list").code == 4
+
+
+def test_variables_of_the_environment_are_settings_of_this_machine_but_for_what_comes_of_the_tasks(
+    program: Program,
+) -> None:
+    words = ("run", "a cat", "-p", "studio", "--queue")
+    assert program.run(*words, IMAGEGEN_PROGRESS="plain", IMAGEGEN_CONCURRENCY="2").code == 0
+    assert program.run(*words, IMAGEGEN_EXEC="true").code == 2
+    assert program.run(*words, "--progress", "plain", IMAGEGEN_PROGRESS="plain").code == 2
+
+
+@pytest.mark.parametrize(("option", "kept"), [("--sidecar", "sidecar"), ("--no-metadata", "none")])
+def test_marks_name_and_folder_are_kept_with_the_tasks(program: Program, option: str, kept: str) -> None:
+    queue(program, 1, option, "-o", "there", "--name", "mine-{index}")
+    assert program.tasks()[0]["facts"]["marks"] == kept
+    assert program.run("work", "--once", "-q").code == 0
+    names = {path.name for path in (program.folder / "there").iterdir()}
+    assert {f"mine-{number}.png" for number in range(1, PICTURES_EACH + 1)} <= names
+    assert any(name.endswith(".json") for name in names) == (option == "--sidecar")
+    assert all(b"imagegen" not in path.read_bytes() for path in (program.folder / "there").glob("*.png"))
+
+
+def test_quiet_says_nothing_and_json_gives_the_tasks(program: Program) -> None:
+    assert queue(program, 2, "-q") == ""
+    ended = program.run("run", "a cat", "-p", "studio", "--queue", "--json")
+    assert (ended.code, [task["state"] for task in ended.objects]) == (0, ["queued"])
+
+
+# Money
+
+
+def test_the_budget_of_a_queued_list_holds_over_all_workers(team: Program, server: DreaminaServer) -> None:
+    queue(team, 6, "--budget", "0.40usd", "--assume-price", "0.04usd")
+    workers = [team.start("work", "--once", "-q", "-j", "1") for _ in range(2)]
+    ended = [finished(worker) for worker in workers]
+    assert len(server.jobs) == 2, "two tasks at 0.16 usd fit into 0.40 usd"
+    assert 6 in [one.code for one in ended], ended
+    assert states(team) == {"done": 2, "cancelled": 4}
+    said = "".join(one.err for one in ended)
+    assert "of 0.40 usd is spent or reserved" in said
+    assert "imagegen retry" in said
+    assert "--budget 0.40usd --assume-price 0.04usd" in said
+    assert team.run("work", "--once").code == 4, "what is left is in the queue no more"
+
+
+def test_a_worker_goes_on_with_other_runs_where_the_budget_of_one_is_reached(
+    team: Program, server: DreaminaServer
+) -> None:
+    queue(team, 4, "--budget", "0.20usd", "--assume-price", "0.04usd")
+    (team.folder / "other.txt").write_text("another 1\nanother 2")
+    assert team.run("batch", "other.txt", "-p", "studio", "--queue", "--yes").code == 0
+    ended = team.run("work", "--once", "--progress", "plain")
+    assert ended.code == 6, ended.err
+    assert len(server.jobs) == 3
+    assert "budget: run 1: 0.16 usd of 0.20 usd" in ended.err
+    assert "3 tasks not sent: run 1:" in ended.err
+    assert team.run("batch", "list.txt", "-p", "studio", "--queue", "--yes").code == 0
+    assert team.run("work", "--once", "-q").code == 0, "queued anew without a budget, the rest is sent"
+    assert len(server.jobs) == 6
+
+
+@pytest.mark.parametrize("period", ["day", "month"])
+def test_a_budget_of_a_period_is_kept_too(program: Program, server: DreaminaServer, period: str) -> None:
+    queue(program, 4, "--budget", f"0.20usd/{period}", "--assume-price", "0.04usd")
+    assert program.run("work", "--once", "-q").code == 6
+    assert len(server.jobs) == 1
+
+
+def test_prices_of_the_settings_here_hold_where_the_worker_has_none(program: Program, server: DreaminaServer) -> None:
+    program.configure(PRICED.format(url=server.url))
+    queue(program, 3, "--budget", "0.20usd")
+    program.configure(CONFIG.format(url=server.url))
+    assert program.run("work", "--once", "-q").code == 6
+    assert len(server.jobs) == 1
+
+
+def test_an_assumed_price_is_counted_by_the_budget_of_the_worker(program: Program, server: DreaminaServer) -> None:
+    queue(program, 3, "--assume-price", "0.04usd")
+    assert program.run("work", "--once", "-q", "--budget", "0.20usd").code == 6
+    assert len(server.jobs) == 1
+    assert states(program) == {"done": 1, "queued": 2}, "a budget of the worker leaves the rest to others"
+
+
+def test_which_budgets_hold_is_said_where_the_settings_have_some(program: Program, server: DreaminaServer) -> None:
+    program.configure('[budget]\nday = "1usd"\n' + PRICED.format(url=server.url))
+    assert "the budgets of the workers' settings do" in queue(program, 1)
+
+
+def test_a_task_that_a_person_sends_again_is_held_to_the_budget_of_that_command_alone(
+    program: Program, server: DreaminaServer
+) -> None:
+    queue(program, 3, "--budget", "0.20usd", "--assume-price", "0.04usd")
+    assert program.run("work", "--once", "-q").code == 6
+    assert program.run("retry", "--cancelled", "--yes", "-q").code == 0
+    assert len(server.jobs) == 3
