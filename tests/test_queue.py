@@ -202,3 +202,45 @@ def test_a_task_that_a_person_sends_again_is_held_to_the_budget_of_that_command_
     assert program.run("work", "--once", "-q").code == 6
     assert program.run("retry", "--cancelled", "--yes", "-q").code == 0
     assert len(server.jobs) == 3
+
+
+# What is said of tasks that wait
+
+WAIT = "wait for workers, and nothing of them is sent yet: imagegen work"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list"], 0, f"3 tasks {WAIT}"),
+        (["resume"], 4, f"3 tasks {WAIT}"),
+        (["resume", "--run", "1"], 4, f"3 tasks {WAIT}"),
+        (["watch"], 4, f"3 tasks {WAIT}"),
+        (["doctor"], 0, f"3 tasks {WAIT}"),
+        (["show", "1"], 0, "none: the task waits for a worker; imagegen work carries it"),
+        (["runs"], 0, "3 wait for workers"),
+        (["--lang", "zh", "list"], 0, "imagegen work"),
+        (["--lang", "zh", "show", "1"], 0, "imagegen work"),
+        (["--lang", "zh", "runs"], 0, "worker"),
+    ],
+    ids=str,
+)
+def test_what_waits_for_workers_is_told_to_be_carried_by_work(
+    team: Program, words: list[str], code: int, said: str
+) -> None:
+    queue(team, 3)
+    ended = team.run(*words)
+    assert ended.code == code, ended.err
+    shown = " ".join((ended.out + ended.err).split())
+    assert said in shown
+    assert "has ended" not in shown
+    assert "imagegen resume" not in shown
+    assert "3 unfinished" not in shown
+    assert "are unfinished" not in shown
+
+
+def test_what_a_command_queues_is_told_from_what_waited_already(team: Program) -> None:
+    assert "3 tasks wait for workers in run 1, and nothing is sent yet" in queue(team, 3)
+    assert "nothing new is queued: 3 tasks of the list waited for workers already, now in run 2" in queue(team, 3)
+    assert "5 tasks wait for workers in run 3, 3 of them waited already" in queue(team, 5)
+    assert states(team) == {"queued": 5}

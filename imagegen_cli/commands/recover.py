@@ -36,6 +36,7 @@ from imagegen_cli.commands.spending import (
     cost_lines,
 )
 from imagegen_cli.commands.task_ids import run_reference, task_ids
+from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class, label
 from imagegen_cli.core.language import Message, joined, ngettext, translated
 from imagegen_cli.core.references import bytes_of
@@ -119,7 +120,9 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         if not going:
             if lost or left:
                 return 5 if left else 1
-            raise NothingToDo(Message("there is nothing to resume"), hint=LIST_TELLS)
+            waiting = 0 if ids else store.waiting_for_workers(run=run_id)
+            hint = wait_for_workers(waiting) if waiting else LIST_TELLS
+            raise NothingToDo(Message("there is nothing to resume"), hint=hint)
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
         code = _run(store, config, going, options, one_look=late)
         return code or (5 if left else 0)

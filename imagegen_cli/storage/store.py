@@ -353,12 +353,18 @@ class Store(Database):
             self._leases.lost.discard(TaskId(row["id"]))
         return tasks
 
-    def waiting_for_workers(self, providers: Sequence[str]) -> int:
-        """How many tasks of these providers no worker has taken."""
-        names = ",".join("?" * len(providers)) or "NULL"
-        query = f"SELECT count(*) FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL AND provider IN ({names})"  # noqa: S608, E501
+    def waiting_for_workers(self, providers: Sequence[str] | None = None, run: int | None = None) -> int:
+        """How many tasks no worker has taken: of these providers or all, of a run or all."""
+        query = "SELECT count(*) FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"
+        values: list[object] = []
+        if providers is not None:
+            query += f" AND {self.PLUS}provider IN ({','.join('?' * len(providers)) or 'NULL'})"
+            values += providers
+        if run is not None:
+            query += f" AND {self.PLUS}run = ?"
+            values.append(whole(run))
         with self._errors():
-            return int(self._db.execute(query, tuple(providers)).fetchone()[0])
+            return int(self._db.execute(query, values).fetchone()[0])
 
     def left_by_workers(self, providers: Sequence[str], *, without: Collection[TaskId] = ()) -> list[Record]:
         """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this.
@@ -807,9 +813,13 @@ class Store(Database):
             raise
 
     def orphans(self, limit: int) -> tuple[int, list[int]]:
-        """How many unfinished tasks belong to no living process, and the first ids of them."""
+        """How many unfinished tasks belong to no living process, and the first ids of them.
+
+        Those that wait for workers are left out: nobody has begun with them.
+        """
         where, values = condition(Filter(states=UNFINISHED), self.PLUS)
         where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
+        where += " AND NOT (shared = 1 AND state = 'queued' AND owner IS NULL)"
         values.append(json.dumps(list(self._living())))
         with self._errors():
             count = self._db.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0]  # noqa: S608 - only our own words
