@@ -1,16 +1,19 @@
 """`--queue`: what is said to it is kept with the tasks and obeyed by their workers, or refused."""
 
 import inspect
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from imagegen_cli import cli
+from imagegen_cli.commands.work import Queue
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
-from tests.histories import KINDS, place
+from tests.histories import KINDS, opened, place
 from tests.program import Program, finished
 
 CONFIG = """
@@ -244,3 +247,97 @@ def test_what_a_command_queues_is_told_from_what_waited_already(team: Program) -
     assert "nothing new is queued: 3 tasks of the list waited for workers already, now in run 2" in queue(team, 3)
     assert "5 tasks wait for workers in run 3, 3 of them waited already" in queue(team, 5)
     assert states(team) == {"queued": 5}
+
+
+# Files that a task starts from
+
+
+def picture(program: Program, name: str, side: int = 8) -> Path:
+    path = program.folder / name
+    path.write_bytes(Pictures("png", (side, side)).make("start", 1))
+    return path
+
+
+def queue_with(program: Program, path: Path, count: int) -> None:
+    words = ("run", *(f"prompt {number}" for number in range(count)), "--image", str(path), "-p", "studio", "--queue")
+    ended = program.run(*words, "--yes")
+    assert ended.code == 0, ended.err
+
+
+def test_tasks_whose_file_a_worker_lacks_stay_in_the_queue(team: Program, server: DreaminaServer) -> None:
+    path = picture(team, "start.png")
+    queue_with(team, path, 60)
+    path.rename(team.folder / "away.png")
+    ended = team.run("work", "--once", "--progress", "plain")
+    assert ended.code == 4, ended.err
+    assert ended.err.count(f"left in the queue for other workers: {path} is not on this machine") == 1
+    assert "60 tasks are left in the queue" in ended.err
+    assert (states(team), len(server.jobs)) == ({"queued": 60}, 0)
+    (team.folder / "away.png").rename(path)
+    assert team.run("work", "--once", "-q").code == 0
+    assert states(team) == {"done": 60}
+
+
+def test_a_worker_carries_what_it_can_and_says_what_is_left(team: Program, server: DreaminaServer) -> None:
+    path = picture(team, "start.png")
+    queue_with(team, path, 3)
+    queue(team, 2)
+    path.unlink()
+    ended = team.run("work", "--once", "--progress", "plain")
+    assert ended.code == 1, ended.err
+    assert "3 tasks are left in the queue" in ended.err
+    assert (states(team), len(server.jobs)) == ({"queued": 3, "done": 2}, 2)
+
+
+def test_a_file_that_was_replaced_since_it_was_queued_is_not_sent(team: Program, server: DreaminaServer) -> None:
+    path = picture(team, "start.png")
+    before = path.read_bytes()
+    queue_with(team, path, 2)
+    picture(team, "start.png", 16)
+    ended = team.run("work", "--once", "-q")
+    assert ended.code == 4, ended.err
+    assert "another picture here than the one that was queued" in ended.err
+    assert "imagegen cancel" in ended.err
+    assert server.jobs == {}
+    path.write_bytes(before)
+    assert team.run("work", "--once", "-q").code == 0
+    assert len(server.jobs) == 2
+
+
+def test_a_file_that_is_replaced_while_its_task_waits_in_a_worker_is_not_sent(
+    program: Program, server: DreaminaServer
+) -> None:
+    server.seconds = 1.0
+    path = picture(program, "start.png")
+    queue_with(program, path, 3)
+    worker = program.start("work", "--once", "--progress", "plain", "-j", "1")
+    while not server.jobs:
+        assert worker.poll() is None
+        time.sleep(0.01)
+    picture(program, "start.png", 16)
+    ended = finished(worker)
+    assert ended.code == 1, ended.err
+    assert (states(program), len(server.jobs)) == ({"queued": 2, "done": 1}, 1)
+
+
+def test_a_worker_that_stays_takes_a_task_once_its_file_is_there(program: Program, server: DreaminaServer) -> None:
+    path = picture(program, "start.png")
+    queue_with(program, path, 1)
+    path.rename(program.folder / "away.png")
+    with closing(opened(program.home / "history.db")) as store:
+        feed = Queue(store, {"studio": 4}, folder="", once=False)
+        assert store.claim_queued(["studio"], 9, fits=feed.fits) == []
+        (program.folder / "away.png").rename(path)
+        assert [task.id for task in store.claim_queued(["studio"], 9, fits=feed.fits)] == [1]
+
+
+def test_what_no_service_refused_is_not_said_to_be_refused_by_one(program: Program, server: DreaminaServer) -> None:
+    path = picture(program, "start.png")
+    queue_with(program, path, 1)
+    path.unlink()
+    assert program.run("cancel", "1").code == 0
+    assert program.run("retry", "1", "-q").code == 1
+    said = program.run("retry", "--failed").err
+    assert "as they stand they would be refused again: 1" in said
+    assert "service" not in said
+    assert server.jobs == {}

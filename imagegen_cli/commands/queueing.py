@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import NamedTuple
 
 from imagegen_cli.commands.console import say
@@ -100,7 +99,7 @@ def digest(path: str) -> str:
     """The SHA-256 of a reference picture, in hex. Raises UsageError where it cannot be read."""
     try:
         with references.opened(path, follow=False) as file:
-            return sha256(file.read(references.MAX_BYTES + 1)).hexdigest()
+            return references.digest_of(file)
     except (OSError, ValueError) as error:
         message = Message("cannot read the reference picture {path!r}: {why}")
         raise UsageError(message.format(path=path, why=cause(error)), hint=Message("nothing was queued")) from error

@@ -397,7 +397,7 @@ def _selected(store: Store, selection: Selection) -> list[Record]:
     runs = {record.task.run for record in found}
     refused = [record.task for record in left_out if record.task.run in runs or not found]
     if refused:
-        message = Message("left alone, the service refused them as they stand: {ids}; --reason CODE sends them again")
+        message = Message("left alone, as they stand they would be refused again: {ids}; --reason CODE sends them")
         say(message.format(ids=ids_of(refused)))
     return found
 

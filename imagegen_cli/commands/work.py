@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from imagegen_cli.commands.console import history, ids_of, patiently, say, settings, unusable
+from imagegen_cli.commands.files_here import FilesHere
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.recover import part_files, revived
 from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
@@ -35,6 +36,10 @@ TAKE_OVER_S = 5.0
 AWAY = Message("{why}; trying for {seconds:.0f} s, and what was sent goes on")
 AGAIN_S = 2.0
 """Seconds between two looks while the history is away: what was sent needs the event loop too."""
+LOOK_FOR_FILES_S = 30.0
+"""Seconds after which a worker looks again for files that it lacked."""
+MAX_FILES_TOLD = 5
+"""Files that a worker lacks and names one by one."""
 MAX_AHEAD = 50
 """Tasks of a provider that are claimed at once, and that wait here at most."""
 
@@ -59,7 +64,28 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
             _say_reached(store, config, run, because)
         if feed.error is not None:
             raise feed.error
+        return _with_what_is_left(store, feed, code, session.tasks) if once else code
+
+
+def _with_what_is_left(store: Store, feed: "Queue", code: int, tasks: Sequence[Task]) -> int:
+    """The exit code, after saying which tasks are left for want of their files. Raises NothingToDo where all are."""
+    waiting = store.find(Filter(ids=tuple(feed.lacking))) if feed.lacking else []
+    left = [record.task for record in waiting if record.waits_for_worker]
+    if not left:
         return code
+    message = ngettext(
+        "{count} task is left in the queue, because this machine lacks what it starts from: {ids}",
+        "{count} tasks are left in the queue, because this machine lacks what they start from: {ids}",
+        len(left),
+        ids=ids_of(left),
+    )
+    hint = Message("{why}; bring it here or start a worker where it is, or imagegen cancel {id} and queue it anew")
+    hint = hint.format(why=feed.lacking[left[0].id], id=left[0].id)
+    if all(task.id in feed.lacking for task in tasks):
+        raise NothingToDo(message, hint=hint)
+    say(message)
+    say(hint)
+    return code or 1
 
 
 def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None:
@@ -133,6 +159,11 @@ class Queue:
         self._is_over = False
         self._failing_since: float | None = None
         """By the clock of the loop, since when no look has succeeded."""
+        self._files = FilesHere()
+        self.lacking: dict[TaskId, str] = {}
+        """Tasks that are left to other workers, and why."""
+        self._told_lacking: set[str] = set()
+        self._lacking_since = 0.0
         self._has_more_than_its_own = False
         """The history may say that this worker has tasks that it is not at work on."""
         self.reached: dict[RunId, str] = {}
@@ -162,6 +193,12 @@ class Queue:
                 self._store.give_back([id_])
         except HistoryError:
             self._has_more_than_its_own = True
+
+    def fits(self, task: Task) -> bool:
+        """Whether this machine has what a task starts from; if not, the task is left to other workers."""
+        if why := self._files.lacked_by(task):
+            self.lacking[task.id] = why
+        return not why
 
     def reached_budget(self, run: RunId, because: str) -> None:
         """Take what is left of a queued run out of the queue: its command may spend no more."""
@@ -218,7 +255,9 @@ class Queue:
         """Add tasks to carry from now on; whether there were some."""
         now, wakes = time.monotonic(), self._store.wakes
         self._keep_own(runner)
-        is_more = False
+        if not self._once and now - self._lacking_since >= LOOK_FOR_FILES_S:
+            self.lacking, self._lacking_since = {}, now  # what was lacking may be here by now
+        is_more, lacking = False, len(self.lacking)
         if now - self._took_over_at >= TAKE_OVER_S:
             self._store.may_be_silent()  # it also notes which processes of other machines are heard of
             is_more |= _added(self._taken_over(runner, tell), add)
@@ -229,10 +268,25 @@ class Queue:
             room = self._wanted[name] - runner.unfinished(name) if runner.is_open(name) else 0
             if room > 0:
                 room = min(room, MAX_AHEAD)
-                found = self._store.claim_queued([name], room, folder=self._folder, without=runner.in_hand())
+                without = runner.in_hand() | self.lacking.keys()
+                found = self._store.claim_queued([name], room, folder=self._folder, without=without, fits=self.fits)
                 is_more |= _added(found, add)
         self._looked_at, self._wakes = now, wakes
-        return is_more
+        self._tell_lacking(tell)
+        return is_more or len(self.lacking) > lacking or (self._once and self._are_more_waiting(runner))
+
+    def _are_more_waiting(self, runner: Runner) -> bool:
+        """Whether tasks wait that this worker has not looked at: at that moment another one did."""
+        open_ = [name for name in self.providers if runner.is_open(name)]
+        return self._store.waiting_for_workers(open_) > len(self.lacking)
+
+    def _tell_lacking(self, tell: Callable[[str], None]) -> None:
+        """Say once of each file that it is not here, up to MAX_FILES_TOLD."""
+        for why in dict.fromkeys(self.lacking.values()):
+            if why in self._told_lacking or len(self._told_lacking) >= MAX_FILES_TOLD:
+                continue
+            self._told_lacking.add(why)
+            tell(Message("left in the queue for other workers: {why}").format(why=why))
 
     def _taken_over(self, runner: Runner, tell: Callable[[str], None]) -> list[Task]:
         """What dead workers were at: what may have been sent without a receipt ends here, as uncertain."""

@@ -42,6 +42,7 @@ class Runner:
     `marker` gives what says in the file of a picture, or beside it, how it was made. `is_full` tells, after a flush,
     that other processes have taken all places at the account. `give_back` takes tasks that are not sent, where other
     workers are to have them. `is_over_run` tells of a submit that was not reserved that it is too much for its own run.
+    `fits` tells whether a task can be sent from here: what it starts from may have changed since it was queued.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Runner:
         is_full: Callable[[TaskId], bool] = lambda _: False,
         give_back: Callable[[TaskId], None] | None = None,
         is_over_run: Callable[[TaskId], bool] = lambda _: False,
+        fits: Callable[[Task], bool] = lambda _: True,
     ) -> None:
         self._context = RunContext(
             lanes=lanes,
@@ -77,6 +79,7 @@ class Runner:
             is_full=is_full,
             give_back=give_back,
             is_over_run=is_over_run,
+            fits=fits,
             reached_budget_of_run=self._reached_budget_of_run,
         )
         self._complete = complete

@@ -138,6 +138,7 @@ class RunContext:
     marker: MarkerOf = lambda _task, _number: None
     is_full: Callable[[TaskId], bool] = lambda _: False
     give_back: Callable[[TaskId], None] | None = None
+    fits: Callable[[Task], bool] = lambda _: True
     is_over_run: Callable[[TaskId], bool] = lambda _: False
     reached_budget_of_run: Callable[[RunId, str], None] = lambda _run, _because: None
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
@@ -279,7 +280,7 @@ class TaskFlow:
 
     async def _submit(self) -> None:
         await self._come_to_gate()
-        if self._context.draining:
+        if self._context.draining or not self._context.fits(self.task):
             self._leave_unsent()
             return
         if (closed := self._lane.closed_to(self._since)) is not None:

@@ -8,7 +8,7 @@ event loop never waits. The runner awaits `flush` where an event must be on disk
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -321,12 +321,18 @@ class Store(Database):
     # Tasks for workers
 
     def claim_queued(
-        self, providers: Sequence[str], limit: int, *, folder: str = "", without: Collection[TaskId] = ()
+        self,
+        providers: Sequence[str],
+        limit: int,
+        *,
+        folder: str = "",
+        without: Collection[TaskId] = (),
+        fits: Callable[[Task], bool] = lambda _: True,
     ) -> list[Task]:
         """Take tasks of these providers that wait for a worker, the oldest first, and at most so many.
 
         Their pictures go into `folder`, if it is given, else where they were planned to go. `without`: tasks that are
-        left to others.
+        left to others, as those are that do not fit.
         """
         if not providers or limit < 1:
             return []
@@ -339,16 +345,15 @@ class Store(Database):
                 f" ORDER BY id LIMIT ?{self.LOCKED}",
                 (*providers, json.dumps(list(without)), limit),
             ).fetchall()
-            ids = json.dumps([row["id"] for row in rows])
+            found = [(row, task) for row in rows if fits(task := record_of(row, {}, self._token).task)]
+            ids = json.dumps([task.id for _, task in found])
             self._db.execute(
                 "UPDATE task SET owner = ?, host = ?, fence = fence + 1, cancel_requested = 0,"
                 " folder = CASE WHEN ? = '' THEN folder ELSE ? END WHERE id IN (SELECT value FROM json_each(?))",
                 (owner, self.host, folder, folder, ids),
             )
-            tasks = [record_of(row, {}, self._token).task for row in rows]
-            if folder:
-                tasks = [replace(task, folder=folder) for task in tasks]
-        for row in rows:
+            tasks = [replace(task, folder=folder) if folder else task for _, task in found]
+        for row, _ in found:
             self._leases.fences[TaskId(row["id"])] = row["fence"] + 1
             self._leases.lost.discard(TaskId(row["id"]))
         return tasks
