@@ -1,20 +1,29 @@
 """`--queue`: what is said to it is kept with the tasks and obeyed by their workers, or refused."""
 
+import asyncio
 import inspect
+import io
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from imagegen_cli import cli
+from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.work import Queue
+from imagegen_cli.core.events import TaskAdded, TaskChanged
+from imagegen_cli.core.language import Message
+from imagegen_cli.core.task import Done
+from imagegen_cli.display import PlainLines
+from tests import clock
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
 from tests.histories import KINDS, opened, place
 from tests.program import Program, finished
+from tests.test_display_board import board_with, task
 
 CONFIG = """
 [providers.studio]
@@ -341,3 +350,39 @@ def test_what_no_service_refused_is_not_said_to_be_refused_by_one(program: Progr
     assert "as they stand they would be refused again: 1" in said
     assert "service" not in said
     assert server.jobs == {}
+
+
+# What an idle worker says
+
+
+def test_an_idle_worker_says_nothing_of_no_tasks_and_each_count_once() -> None:
+    said = io.StringIO()
+    board = board_with()
+    lines = PlainLines(board, stderr=said)
+
+    async def idle(seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(lines.run(), seconds)
+
+    clock.run(idle(200))
+    assert said.getvalue() == ""
+    for event in (TaskAdded(1.0, task(1)), TaskChanged(2.0, task(1, Done(("a.png",))))):
+        board.tell(event)
+    clock.run(idle(200))
+    assert said.getvalue().splitlines() == ["[1/1] 1 done"]
+
+
+def test_an_outage_is_told_once_and_its_end_once_and_no_other_for_minutes() -> None:
+    said: list[str] = []
+    outages = Outages()
+
+    async def flapping() -> None:
+        for _ in range(20):  # ten seconds each: three minutes and more
+            for _ in range(3):
+                outages.begins(Message("it cannot be reached"), said.append)
+            await asyncio.sleep(5)
+            outages.ends(said.append)
+            await asyncio.sleep(5)
+
+    clock.run(flapping())
+    assert said == ["it cannot be reached", "the history is there again"] * 2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.provenance import Provenance
 from imagegen_cli.commands.signals import SIGNALS, signals
 from imagegen_cli.commands.spending import Spending
@@ -94,6 +95,8 @@ class Feed(Protocol):
     def providers(self) -> frozenset[str]: ...
     @property
     def is_failing(self) -> bool: ...
+    @property
+    def outages(self) -> Outages: ...
     def give_back(self, id_: TaskId, /) -> None: ...
     def fits(self, task: Task, /) -> bool: ...
     def reached_budget(self, run: RunId, because: str, /) -> None: ...
@@ -124,6 +127,7 @@ class Session:
         """`line`: a prompt line stays open, and the run ends when it is closed. `feed` makes a worker of it."""
         self._store = store
         self._feed = feed
+        self._outages = Outages() if feed is None else feed.outages
         self._prints_paths = prints_paths
         self._spending = spending
         self._budget_reached = ""
@@ -527,9 +531,9 @@ class Session:
         """Say once that the history is not to be had, and once that it is again. Returns what is wrong with it."""
         now = self._store.trouble
         if now and not before and not (self._feed is not None and self._feed.is_failing):  # it has said so
-            display.say(AWAY.format(why=now, seconds=MAX_ABSENCE_S))
+            self._outages.begins(AWAY.format(why=now, seconds=MAX_ABSENCE_S), display.say)
         elif before and not now:
-            display.say(Message("the history is there again"))
+            self._outages.ends(display.say)
         return now
 
     def _feeding(self, runner: Runner, display: Display) -> "list[Coroutine[Any, Any, None]]":

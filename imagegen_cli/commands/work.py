@@ -14,6 +14,7 @@ from pathlib import Path
 from imagegen_cli.commands.console import history, ids_of, patiently, say, settings, unusable
 from imagegen_cli.commands.files_here import FilesHere
 from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.recover import part_files, revived
 from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
 from imagegen_cli.commands.spending import Spending
@@ -159,6 +160,7 @@ class Queue:
         self._is_over = False
         self._failing_since: float | None = None
         """By the clock of the loop, since when no look has succeeded."""
+        self.outages = Outages()
         self._files = FilesHere()
         self.lacking: dict[TaskId, str] = {}
         """Tasks that are left to other workers, and why."""
@@ -221,6 +223,7 @@ class Queue:
                 await asyncio.sleep(AGAIN_S)
                 continue
             self._failing_since = None
+            self.outages.ends(tell)
             if self._once and not is_more and not self._has_tasks(runner):
                 break
             if not any(map(runner.is_open, self.providers)):
@@ -236,7 +239,7 @@ class Queue:
         now = asyncio.get_running_loop().time()
         if self._failing_since is None:
             self._failing_since = now
-            tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
+            self.outages.begins(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S), tell)
         return now - self._failing_since >= MAX_ABSENCE_S
 
     async def _leave_the_rest(self, runner: Runner) -> None:

@@ -134,10 +134,14 @@ class PlainLines(StaticDisplay):
     async def run(self) -> None:
         import asyncio  # noqa: PLC0415 - `list` and `show` need no loop
 
+        before = ""
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             parts = filter(None, (messages.tallies(self.board), costs_text(self.board.costs)))
-            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {translated(joined('; ', parts))}")
+            line = f"[{self.board.ended}/{len(self.board.rows)}] {translated(joined('; ', parts))}"
+            if self.board.rows and (self.board.ended < len(self.board.rows) or line != before):  # else a worker is idle
+                self.say(line)
+                before = line
 
     def tell(self, event: Event) -> None:
         super().tell(event)
