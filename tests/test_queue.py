@@ -204,7 +204,7 @@ def test_an_assumed_price_is_counted_by_the_budget_of_the_worker(program: Progra
 
 def test_which_budgets_hold_is_said_where_the_settings_have_some(program: Program, server: DreaminaServer) -> None:
     program.configure('[budget]\nday = "1usd"\n' + PRICED.format(url=server.url))
-    assert "the budgets of the workers' settings do" in queue(program, 1)
+    assert "the budgets of the workers' settings hold" in queue(program, 1)
 
 
 def test_a_task_that_a_person_sends_again_is_held_to_the_budget_of_that_command_alone(

@@ -47,6 +47,11 @@ OF_PROCESS = (
 )
 
 
+BUDGETS_HOLD = Message(
+    "the budgets of the workers' settings hold, not the [budget] of the settings here; --budget with --queue is kept"
+)
+
+
 def check(options: GenerateOptions) -> None:
     """Raise UsageError where an option can neither be kept with the tasks nor be obeyed now."""
     if str(options.output) == "-":
@@ -120,12 +125,7 @@ def end(store: Store, run: RunId, items: Sequence[plan.Item], config: Config, op
         waited = sum(item.adopts is not None and item.adopts.waits_for_worker for item in items)
         say(_what_waits(run, len(items), waited))
     if config.general.budget:
-        say(
-            Message(
-                "[budget] of the settings here does not hold for them: the budgets of the workers' settings do, and"
-                " --budget with --queue"
-            )
-        )
+        say(BUDGETS_HOLD)
     return 0
 
 
@@ -148,7 +148,7 @@ def _what_waits(run: RunId, count: int, waited: int) -> Message:
             run=run,
         )
     return ngettext(
-        "{count} task wait for workers in run {run}, {waited} of them waited already: imagegen work",
+        "{count} task waits for workers in run {run}, {waited} of them waited already: imagegen work",
         "{count} tasks wait for workers in run {run}, {waited} of them waited already: imagegen work",
         count,
         run=run,
