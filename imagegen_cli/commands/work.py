@@ -168,6 +168,7 @@ class Queue:
         self._lacking_since = 0.0
         self._has_more_than_its_own = False
         """The history may say that this worker has tasks that it is not at work on."""
+        self._tell: Callable[[str], None] = say
         self.reached: dict[RunId, str] = {}
         """Queued runs that may spend no more, and why."""
         self.error: HistoryError | None = None
@@ -205,12 +206,13 @@ class Queue:
     def reached_budget(self, run: RunId, because: str) -> None:
         """Take what is left of a queued run out of the queue: its command may spend no more."""
         self.reached[run] = because
+        self._tell(Message("budget: {why}; the rest of this run stays unsent, others go on").format(why=because))
         with suppress(HistoryError), self._store.quickly():  # else each of its tasks is refused when it is its turn
             self._store.cancel_queued(run)
 
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None]) -> None:
         """Feed the runner until it stops, or, with `once`, until nothing is left, or the history is away for long."""
-        self._runner = runner
+        self._runner, self._tell = runner, tell
         while not runner.draining:
             try:
                 with self._store.quickly():

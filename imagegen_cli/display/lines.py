@@ -165,7 +165,7 @@ class PlainLines(StaticDisplay):
                 self.say(again.format(id=event.id, time=seconds(event.seconds), why=event.because))
             case RunStopping():
                 self.say(Message("stopping: {why}").format(why=event.why))
-            case BudgetReached():
+            case BudgetReached(others_go_on=False):
                 reached = Message("budget: {why}; what is sent finishes, the rest stays unsent")
                 self.say(reached.format(why=event.because))
             case ProviderPaused():

@@ -169,7 +169,7 @@ class Runner:
         """Say once that a queued run may spend no more; tasks of other runs go on."""
         if run not in self._told_runs:
             self._told_runs.add(run)
-            self._context.emit(BudgetReached(time.time(), run, because))
+            self._context.emit(BudgetReached(time.time(), run, because, others_go_on=True))
 
     def _pause_for_credit(self, provider: str, because: str) -> None:
         gate = self._context.lanes[provider].gate

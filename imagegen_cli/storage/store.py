@@ -820,7 +820,7 @@ class Store(Database):
     def orphans(self, limit: int) -> tuple[int, list[int]]:
         """How many unfinished tasks belong to no living process, and the first ids of them.
 
-        Those that wait for workers are left out: nobody has begun with them.
+        Those that wait for workers are left out: no process has begun with them.
         """
         where, values = condition(Filter(states=UNFINISHED), self.PLUS)
         where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
