@@ -203,7 +203,7 @@ def test_what_was_moderated_is_sent_again_only_where_it_is_named(studio: Program
     assert studio.run("run", "a cat #fail").code == 1
     ended = studio.run("retry", "--failed")
     assert ended.code == 4
-    assert "left alone, the service refused them as they stand: 1" in ended.err
+    assert "left alone, as they stand they would be refused again: 1" in ended.err
     assert server.counts["submit"] == 1
     studio.run("retry", "--reason", "moderated")
     assert server.counts["submit"] == 2

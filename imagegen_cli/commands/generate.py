@@ -9,6 +9,7 @@ from dataclasses import replace
 from errno import EBADF
 from pathlib import Path
 
+from imagegen_cli.commands import queueing
 from imagegen_cli.commands.additions import Additions, costs_of
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
 from imagegen_cli.commands.histories import has_history
@@ -197,12 +198,11 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
         hint = Message("blank lines and remarks, which begin with # and a space, are skipped")
         raise NothingToDo(Message("there is no prompt"), hint=hint)
     remark = None if options.run.display in QUIET else say
+    if options.queue:
+        queueing.check(options)
     items, common = _prepared(specs, common, config, new_seeds=options.sent_before.again, remark=remark)
     folder, template = options.output or Path(config.general.output), options.name or config.general.name
     if is_piped := str(options.output) == STDIN:  # the same sign means stdout here
-        if options.queue:
-            message = Message("--queue sends nothing, so no picture comes to stdout")
-            raise UsageError(message, hint=Message("name a folder: -o FOLDER"))
         folder = _kept_beside_stdout(items, options)  # what a list has sent before is not known yet
     if options.dry_run:
         where = plan.Place(folder=expanded(folder).absolute(), template=template)
@@ -221,7 +221,7 @@ def run_specs(specs: list[PromptSpec], common: PromptSpec, options: GenerateOpti
             return _nothing_new(options, piped=is_piped)
         run_id, tasks, items = planned
         if options.queue:
-            return _queued(run_id, tasks)
+            return queueing.end(store, run_id, items, config, options)
         additions = Additions(store, config, where, _for_more(common, specs), spending)
         if is_piped:
             session = Session(store, config, options.run, spending=spending, prints_paths=False)
@@ -254,17 +254,6 @@ def _nothing_new(options: GenerateOptions, *, piped: bool) -> int:
         raise NothingToDo(Message("there is no picture for stdout: the list has nothing new"), hint=hint)
     if options.run.display == "json":
         print_nothing(stdout=sys.stdout)
-    return 0
-
-
-def _queued(run_id: RunId, tasks: Sequence[Task]) -> int:
-    waiting = ngettext(
-        "{count} task waits for workers in run {run}, and nothing is sent yet: imagegen work",
-        "{count} tasks wait for workers in run {run}, and nothing is sent yet: imagegen work",
-        len(tasks),
-        run=run_id,
-    )
-    say(waiting)
     return 0
 
 
@@ -382,6 +371,8 @@ def _planned(
                 say(_amounts(fresh, items, variation))
             spending.allow(costs_of(fresh, spending), yes=options.yes, quiet=options.run.display in QUIET)
             allowed = len(fresh)
+        if options.queue:
+            fresh = queueing.with_terms(fresh, spending, options.spend)
         numbers = store.reserve(sum(item.adopts is None for item in fresh))
         try:
             found = plan.planned(fresh, where, numbers)

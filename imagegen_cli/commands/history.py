@@ -13,6 +13,7 @@ from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.task_ids import task_ids, task_reference
+from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError, label
 from imagegen_cli.core.language import Message, joined, ngettext
@@ -61,8 +62,10 @@ def _print_rows(store: Store, wanted: Filter) -> bool:
         for row, record in zip(rows, records, strict=True):
             row.host = record.host
     print_list(rows, stdout=sys.stdout, environ=os.environ, now=time.time(), headings=partial(_headings, store))
-    left = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
-    if left:
+    idle = [record for record in records if not isinstance(record.task.state, ENDED) and not record.is_owned]
+    if waiting := sum(record.waits_for_worker for record in idle):
+        print_notice(wait_for_workers(waiting), sys.stderr, os.environ)
+    if left := [record for record in idle if not record.waits_for_worker]:
         message = Message("{count} of these are unfinished and their process has ended: imagegen resume continues them")
         print_notice(message.format(count=len(left)), sys.stderr, os.environ)
     return bool(records)
@@ -162,6 +165,9 @@ FACTS = {
     "not_drawn": Message("not drawn"),
     "differs": Message("differs"),
     "upscaler": Message("upscaler"),
+    "budget": Message("budget of its run"),
+    "assumed_price": Message("assumed price"),
+    "references_sha256": Message("references' sha256"),
     "request_id": Message("request id"),
     "tokens": Message("tokens"),
     "model_version": Message("model version"),
@@ -212,6 +218,8 @@ def _process(record: Record) -> str:
         return ""
     if record.process is not None:
         return Message("{pid} on {host}").format(pid=record.process.pid, host=record.process.host)
+    if record.waits_for_worker:
+        return Message("none: the task waits for a worker; imagegen work carries it")
     return Message("none: it has ended; imagegen resume continues the task")
 
 

@@ -5,6 +5,8 @@
 
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable, Container, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -50,8 +52,16 @@ class CostsBy(StrEnum):
 def option(*names: str, help_: str, env: bool = True, **more: Any) -> Any:
     """An option that the environment variable IMAGEGEN_<OPTION> can set as well, unless `env` is false."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "IMAGEGEN_" + long.removeprefix("--").replace("-", "_").upper()
-    return typer.Option(*names, help=help_, envvar=variable if env else None, show_envvar=False, **more)
+    return typer.Option(*names, help=help_, envvar=_variable(long) if env else None, show_envvar=False, **more)
+
+
+def _variable(long: str) -> str:
+    return "IMAGEGEN_" + long.removeprefix("--").replace("-", "_").upper()
+
+
+def is_typed(long: str) -> bool:
+    """Whether an option that has a value was typed, and not set by its environment variable."""
+    return _variable(long) not in os.environ or any(word.partition("=")[0] == long for word in sys.argv[1:])
 
 
 def _concurrency(text: str) -> int | None:

@@ -37,12 +37,14 @@ from imagegen_cli.commands.spending import (
     cost_lines,
 )
 from imagegen_cli.commands.task_ids import run_reference, task_ids
+from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class, label
 from imagegen_cli.core.language import Message, joined, ngettext, translated
 from imagegen_cli.core.references import bytes_of
 from imagegen_cli.core.system_errors import cause
 from imagegen_cli.core.task import (
     ENDED,
+    MARKS,
     Cancelled,
     CancelOutcome,
     Done,
@@ -67,7 +69,6 @@ from imagegen_cli.settings.paths import expanded, kept_folder
 from imagegen_cli.storage import serialize
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Record
 from imagegen_cli.storage.store import Store
-from imagegen_cli.storage.updates import MARKS
 
 MAX_RECEIPTS_BYTES = 256 * 1024 * 1024
 CANCEL_WAIT_S = 20.0
@@ -121,7 +122,9 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         if not going:
             if lost or left:
                 return 5 if left else 1
-            raise NothingToDo(Message("there is nothing to resume"), hint=LIST_TELLS)
+            waiting = 0 if ids else store.waiting_for_workers(run=run_id)
+            hint = wait_for_workers(waiting) if waiting else LIST_TELLS
+            raise NothingToDo(Message("there is nothing to resume"), hint=hint)
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
         code = _run(store, config, going, options, one_look=late)
         return code or (5 if left else 0)
@@ -402,7 +405,7 @@ def _selected(store: Store, selection: Selection) -> list[Record]:
     runs = {record.task.run for record in found}
     refused = [record.task for record in left_out if record.task.run in runs or not found]
     if refused:
-        message = Message("left alone, the service refused them as they stand: {ids}; --reason CODE sends them again")
+        message = Message("left alone, as they stand they would be refused again: {ids}; --reason CODE sends them")
         say(message.format(ids=ids_of(refused)))
     return found
 

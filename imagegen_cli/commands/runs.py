@@ -125,8 +125,10 @@ def _undone(run: RunSummary) -> Iterator[Message]:
         yield Message("{count} failed").format(count=run.failed)
     if run.cancelled:
         yield Message("{count} cancelled").format(count=run.cancelled)
-    if run.unfinished:
-        yield Message("{count} unfinished").format(count=run.unfinished)
+    if run.waiting:
+        yield ngettext("{count} waits for workers", "{count} wait for workers", run.waiting)
+    if going := run.unfinished - run.waiting:
+        yield Message("{count} unfinished").format(count=going)
 
 
 def _what(run: RunSummary) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from imagegen_cli.commands.console import say, unusable
 from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_outcomes, sent_again
 from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.provenance import Provenance
 from imagegen_cli.commands.signals import SIGNALS, signals
 from imagegen_cli.commands.spending import Spending
@@ -23,6 +24,7 @@ from imagegen_cli.core.output import Output
 from imagegen_cli.core.provider import Clients, way_to
 from imagegen_cli.core.task import (
     ENDED,
+    MARKS,
     Cancelled,
     CancelOutcome,
     Done,
@@ -67,7 +69,6 @@ from imagegen_cli.storage.database import MAX_ABSENCE_S
 from imagegen_cli.storage.estimates import Estimates
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
-from imagegen_cli.storage.updates import MARKS
 
 if TYPE_CHECKING:
     from imagegen_cli.commands.hooks import Hooks  # only where a command is to be run
@@ -97,7 +98,11 @@ class Feed(Protocol):
     def providers(self) -> frozenset[str]: ...
     @property
     def is_failing(self) -> bool: ...
+    @property
+    def outages(self) -> Outages: ...
     def give_back(self, id_: TaskId, /) -> None: ...
+    def fits(self, task: Task, /) -> bool: ...
+    def reached_budget(self, run: RunId, because: str, /) -> None: ...
     async def complete(self) -> None: ...
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None], /) -> None: ...
 
@@ -125,6 +130,7 @@ class Session:
         """`line`: a prompt line stays open, and the run ends when it is closed. `feed` makes a worker of it."""
         self._store = store
         self._feed = feed
+        self._outages = Outages() if feed is None else feed.outages
         self._prints_paths = prints_paths
         self._spending = spending
         self._budget_reached = ""
@@ -183,6 +189,7 @@ class Session:
         self._more_providers = providers
         self._tasks = {task.id: task for task in tasks}
         self._spending = self._spending or self._prices()
+        self._store.budget.holds_runs = self._feed is not None
         self._store.budget.limits = self._spending.limits if self._spending is not None else ()
         self._output = output = Output()
         chosen = choose(
@@ -225,8 +232,8 @@ class Session:
         """The last line: what was left unsent for want of money, and the command that sends it."""
         unsent = [id_ for id_, task in self._tasks.items() if _is_unsent(task) and id_ not in self._cancelled_before]
         because = self._budget_reached or self._out_of_credits
-        if not (unsent and because and self._spending is not None):
-            return
+        if self._feed is not None or not (unsent and because and self._spending is not None):
+            return  # what a worker has not sent waits for others, or was queued with a budget: `work` says so
         left = [self._tasks[id_] for id_ in unsent]
         refused = [id_ for id_, task in self._tasks.items() if _is_without_credits(task) and not self._budget_reached]
         with suppress(HistoryError), self._store.quickly():
@@ -306,6 +313,8 @@ class Session:
                 is_full=lambda task: task in self._store.budget.full,
                 why_full=lambda name: self._why_full.get(name, ""),
                 give_back=None if self._feed is None else self._feed.give_back,
+                fits=(lambda _: True) if self._feed is None else self._feed.fits,
+                is_over_run=lambda task: task in self._store.budget.of_runs,
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
                 marker=self._marker,
@@ -558,9 +567,9 @@ class Session:
             self._leave_what_was_set_back(now, display)
             return now
         if now and not before and not (self._feed is not None and self._feed.is_failing):  # it has said so
-            display.say(AWAY.format(why=now, seconds=MAX_ABSENCE_S))
+            self._outages.begins(AWAY.format(why=now, seconds=MAX_ABSENCE_S), display.say)
         elif before and not now:
-            display.say(Message("the history is there again"))
+            self._outages.ends(display.say)
         return now
 
     def _feeding(self, runner: Runner, display: Display) -> "list[Coroutine[Any, Any, None]]":
@@ -610,6 +619,8 @@ class Session:
         elif isinstance(event, BudgetReached):
             self._budget_reached = event.because
             self._note_cancelled()
+            if self._feed is not None and event.run:
+                self._feed.reached_budget(event.run, event.because)
         elif isinstance(event, ProviderPaused):
             self._credit_pause = event.because
             self._note_cancelled()

@@ -137,6 +137,12 @@ class Spending:
         if not agree(plan, self._config, yes=yes) and not quiet:
             announce(plan)
 
+    def dearest_each(self, request: ImageRequest, images: int, alternatives: Sequence[ImageRequest]) -> Money | None:
+        """What a picture costs at most, in the unit of the first provider whose price is known."""
+        quotes = [self._quote(one, images) for one in (request, *alternatives)]
+        known = [quote.each for quote in quotes if quote.each is not None]
+        return max((each for each in known if each.unit == known[0].unit), key=lambda each: each.micros, default=None)
+
     def foretell(self, plan: "Planned", store: Store | None) -> None:
         """Say of a dry run what the budgets would make of the real one. Without a history nothing was spent yet."""
         if gap := _gap(plan, self.limits):

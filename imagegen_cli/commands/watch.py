@@ -20,6 +20,7 @@ from imagegen_cli.commands.session import end
 from imagegen_cli.commands.signals import signals
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.commands.task_ids import run_reference, task_ids
+from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.events import (
@@ -180,7 +181,8 @@ class Watched:
             message = Message("only the newest {count} tasks are shown; imagegen list shows the others")
             say(message.format(count=limit))
         if not records:
-            hint = Message("imagegen list shows what became of every task")
+            waiting = store.waiting_for_workers(run=run)
+            hint = wait_for_workers(waiting) if waiting else Message("imagegen list shows what became of every task")
             raise NothingToDo(Message("no process is working on a task"), hint=hint)
         self._store = store
         self._show = show
@@ -359,7 +361,7 @@ class _Remote:
             if ids and self._store.is_any_owned(ids):
                 self._store.request_cancel(ids)
             elif ids:
-                message = Message("the process of {id} has ended: imagegen cancel {id}")
+                message = Message("no process works on {id}: imagegen cancel {id}")
                 self._show.display.say(message.format(id=ids[0]))
         except HistoryError as error:
             self._show.display.say(Message("not cancelled: {why}").format(why=error.message))

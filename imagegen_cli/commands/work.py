@@ -12,17 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from imagegen_cli.commands.console import history, ids_of, patiently, say, settings, unusable
+from imagegen_cli.commands.files_here import FilesHere
 from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.recover import part_files, revived
-from imagegen_cli.commands.session import Session
+from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.core.errors import HistoryError, NothingToDo
 from imagegen_cli.core.language import Message, ngettext
-from imagegen_cli.core.task import ENDED, RunId, Task, TaskId
+from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, ENDED, Cancelled, CancelOutcome, RunId, Task, TaskId
 from imagegen_cli.engine.runner import Runner
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
 from imagegen_cli.storage.database import MAX_ABSENCE_S
+from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from imagegen_cli.storage.writer import NOTICED_S
 
@@ -35,6 +38,10 @@ TAKE_OVER_S = 5.0
 AWAY = Message("{why}; trying for {seconds:.0f} s, and what was sent goes on")
 AGAIN_S = 2.0
 """Seconds between two looks while the history is away: what was sent needs the event loop too."""
+LOOK_FOR_FILES_S = 30.0
+"""Seconds after which a worker looks again for files that it lacked."""
+MAX_FILES_TOLD = 5
+"""Files that a worker lacks and names one by one."""
 MAX_AHEAD = 50
 """Tasks of a provider that are claimed at once, and that wait here at most."""
 
@@ -55,9 +62,51 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
             say(_what_waits(waiting, ", ".join(sorted(names)), once=once))
         session = Session(store, config, options, spending=Spending(config, spend, names), feed=feed)
         code = session.run_tasks(RunId(0), (), providers=feed.providers)
+        for run, because in feed.reached.items():
+            _say_reached(store, config, run, because)
         if feed.error is not None:
             raise feed.error
+        return _with_what_is_left(store, feed, code, session.tasks) if once else code
+
+
+def _with_what_is_left(store: Store, feed: "Queue", code: int, tasks: Sequence[Task]) -> int:
+    """The exit code, after saying which tasks are left for want of their files. Raises NothingToDo where all are."""
+    waiting = store.find(Filter(ids=tuple(feed.lacking))) if feed.lacking else []
+    left = [record.task for record in waiting if record.waits_for_worker]
+    if not left:
         return code
+    message = ngettext(
+        "{count} task is left in the queue, because this machine lacks what it starts from: {ids}",
+        "{count} tasks are left in the queue, because this machine lacks what they start from: {ids}",
+        len(left),
+        ids=ids_of(left),
+    )
+    hint = Message("{why}; bring it here or start a worker where it is, or imagegen cancel {id} and queue it anew")
+    hint = hint.format(why=feed.lacking[left[0].id], id=left[0].id)
+    if all(task.id in feed.lacking for task in tasks):
+        raise NothingToDo(message, hint=hint)
+    say(message)
+    say(hint)
+    return code or 1
+
+
+def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None:
+    """Say what a queued run has left unsent because of its budget, and the command that sends it."""
+    with suppress(HistoryError), store.quickly():
+        records = store.find(Filter(states=("cancelled",), run=run))
+        left = [one.task for one in records if one.task.state == Cancelled(CancelOutcome.NOT_SENT)][::-1]
+        if not left:
+            return
+        facts, names = left[0].facts, {task.request.provider for task in left}
+        spend = SpendOptions(str(facts.get(BUDGET, "")), str(facts.get(ASSUMED_PRICE, "")))
+        spending = Spending(config, spend, names)
+        which = f"--cancelled --run {run}" if len(left) > MAX_NAMED_TASKS else ""
+        command = spending.go_on([task.id for task in left], left, which=which)
+        message = ngettext(
+            "{count} task not sent: {why}; {command}", "{count} tasks not sent: {why}; {command}", len(left),
+            why=because, command=command,
+        )  # fmt: skip
+        say(message)
 
 
 def _first_look(store: Store, names: Sequence[str]) -> tuple[int, bool]:
@@ -114,8 +163,17 @@ class Queue:
         self._failing_since: float | None = None
         """By the clock of the loop, since when no look has succeeded."""
         self._is_said = False
+        self.outages = Outages()
+        self._files = FilesHere()
+        self.lacking: dict[TaskId, str] = {}
+        """Tasks that are left to other workers, and why."""
+        self._told_lacking: set[str] = set()
+        self._lacking_since = 0.0
         self._has_more_than_its_own = False
         """The history may say that this worker has tasks that it is not at work on."""
+        self._tell: Callable[[str], None] = say
+        self.reached: dict[RunId, str] = {}
+        """Queued runs that may spend no more, and why."""
         self.error: HistoryError | None = None
         """Why the worker has ended; None where nothing is wrong."""
 
@@ -142,9 +200,22 @@ class Queue:
         except HistoryError:
             self._has_more_than_its_own = True
 
+    def fits(self, task: Task) -> bool:
+        """Whether this machine has what a task starts from; if not, the task is left to other workers."""
+        if why := self._files.lacked_by(task):
+            self.lacking[task.id] = why
+        return not why
+
+    def reached_budget(self, run: RunId, because: str) -> None:
+        """Take what is left of a queued run out of the queue: its command may spend no more."""
+        self.reached[run] = because
+        self._tell(Message("budget: {why}; the rest of this run stays unsent, others go on").format(why=because))
+        with suppress(HistoryError), self._store.quickly():  # else each of its tasks is refused when it is its turn
+            self._store.cancel_queued(run)
+
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None]) -> None:
         """Feed the runner until it stops, or, with `once`, until nothing is left, or the history is away for long."""
-        self._runner = runner
+        self._runner, self._tell = runner, tell
         while not runner.draining:
             try:
                 self._check_writing()
@@ -158,6 +229,7 @@ class Queue:
                 await asyncio.sleep(AGAIN_S)
                 continue
             self._failing_since, self._is_said = None, False
+            self.outages.ends(tell)
             if self._once and not is_more and not self._has_tasks(runner):
                 break
             if not any(map(runner.is_open, self.providers)):
@@ -182,7 +254,7 @@ class Queue:
             self._failing_since = now
             self._is_said = self._store.behind_s <= NOTICED_S  # else the session says it
             if self._is_said:
-                tell(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S))
+                self.outages.begins(AWAY.format(why=error.message, seconds=MAX_ABSENCE_S), tell)
         return now - self._failing_since >= MAX_ABSENCE_S
 
     async def _leave_the_rest(self, runner: Runner) -> None:
@@ -201,7 +273,9 @@ class Queue:
         """Add tasks to carry from now on; whether there were some."""
         now, wakes = time.monotonic(), self._store.wakes
         self._keep_own(runner)
-        is_more = False
+        if not self._once and now - self._lacking_since >= LOOK_FOR_FILES_S:
+            self.lacking, self._lacking_since = {}, now  # what was lacking may be here by now
+        is_more, lacking = False, len(self.lacking)
         if now - self._took_over_at >= TAKE_OVER_S:
             self._store.may_be_silent()  # it also notes which processes of other machines are heard of
             is_more |= _added(self._taken_over(runner, tell), add)
@@ -212,10 +286,25 @@ class Queue:
             room = self._wanted[name] - runner.unfinished(name) if runner.is_open(name) else 0
             if room > 0:
                 room = min(room, MAX_AHEAD)
-                found = self._store.claim_queued([name], room, folder=self._folder, without=runner.in_hand())
+                without = runner.in_hand() | self.lacking.keys()
+                found = self._store.claim_queued([name], room, folder=self._folder, without=without, fits=self.fits)
                 is_more |= _added(found, add)
         self._looked_at, self._wakes = now, wakes
-        return is_more
+        self._tell_lacking(tell)
+        return is_more or len(self.lacking) > lacking or (self._once and self._are_more_waiting(runner))
+
+    def _are_more_waiting(self, runner: Runner) -> bool:
+        """Whether tasks wait that this worker has not looked at: at that moment another one did."""
+        open_ = [name for name in self.providers if runner.is_open(name)]
+        return self._store.waiting_for_workers(open_) > len(self.lacking)
+
+    def _tell_lacking(self, tell: Callable[[str], None]) -> None:
+        """Say once of each file that it is not here, up to MAX_FILES_TOLD."""
+        for why in dict.fromkeys(self.lacking.values()):
+            if why in self._told_lacking or len(self._told_lacking) >= MAX_FILES_TOLD:
+                continue
+            self._told_lacking.add(why)
+            tell(Message("left in the queue for other workers: {why}").format(why=why))
 
     def _taken_over(self, runner: Runner, tell: Callable[[str], None]) -> list[Task]:
         """What dead workers were at: what may have been sent without a receipt ends here, as uncertain."""

@@ -127,11 +127,15 @@ class RunStopping(NamedTuple):
 
 
 class BudgetReached(NamedTuple):
-    """The next task does not fit the budget: what is sent finishes, nothing more is sent. `because` says the sums."""
+    """The next task does not fit the budget: what is sent finishes, nothing more is sent. `because` says the sums.
+
+    `others_go_on`: it is the budget of one queued run, and a worker goes on with the tasks of others.
+    """
 
     at: float
     run: RunId
     because: str
+    others_go_on: bool = False
 
 
 class ProviderPaused(NamedTuple):

@@ -128,6 +128,19 @@ def bytes_of(path: Path, max_bytes: int) -> bytes:
     return data
 
 
+def digest_of(file: BinaryIO) -> str:
+    """The SHA-256, in hex, of a reference picture: no service takes more of one than MAX_BYTES."""
+    from hashlib import sha256  # noqa: PLC0415 - few commands need OpenSSL
+
+    return sha256(file.read(MAX_BYTES + 1)).hexdigest()
+
+
+def version_of(file: BinaryIO) -> tuple[int, int, int, int]:
+    """Device, inode, size and time of the last change: where none of them differs, the file is the same."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 

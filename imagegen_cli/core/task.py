@@ -16,6 +16,19 @@ from imagegen_cli.core.money import Quote
 TaskId = NewType("TaskId", int)
 RunId = NewType("RunId", int)
 
+MARKS = "marks"
+"""The fact that keeps what a command said about marks, so that `resume` and workers follow it."""
+BUDGET = "budget"
+"""The fact of a queued task that is the budget of its run, as `--budget` takes it: workers hold it together."""
+ASSUMED_PRICE = "assumed_price"
+"""The fact of a queued task that is the price of a picture where its worker knows none."""
+REFERENCE_DIGESTS = "references_sha256"
+"""The fact of a queued task that has the SHA-256 of each reference picture that is a file, in order, in hex."""
+SAID = (MARKS, BUDGET, ASSUMED_PRICE, REFERENCE_DIGESTS)
+"""Facts that a command said of the tasks that it sends or queues."""
+OWN_FACTS = ("repeats", *SAID)
+"""Facts that no service told: what is told of another submit does not replace them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:

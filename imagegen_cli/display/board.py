@@ -286,6 +286,8 @@ class Board:
                 self._begin(event)
             case RunStopping():
                 self._stops[event.run] = event.why or Message("stopping")
+            case BudgetReached(others_go_on=True):
+                pass  # the worker says so, and its table goes on
             case BudgetReached():
                 self._budgets[event.run] = event.because
             case ProviderPaused():

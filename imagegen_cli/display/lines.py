@@ -134,10 +134,14 @@ class PlainLines(StaticDisplay):
     async def run(self) -> None:
         import asyncio  # noqa: PLC0415 - `list` and `show` need no loop
 
+        before = ""
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             parts = filter(None, (messages.tallies(self.board), costs_text(self.board.costs)))
-            self.say(f"[{self.board.ended}/{len(self.board.rows)}] {translated(joined('; ', parts))}")
+            line = f"[{self.board.ended}/{len(self.board.rows)}] {translated(joined('; ', parts))}"
+            if self.board.rows and (self.board.ended < len(self.board.rows) or line != before):  # else a worker is idle
+                self.say(line)
+                before = line
 
     def tell(self, event: Event) -> None:
         super().tell(event)
@@ -161,7 +165,7 @@ class PlainLines(StaticDisplay):
                 self.say(again.format(id=event.id, time=seconds(event.seconds), why=event.because))
             case RunStopping():
                 self.say(Message("stopping: {why}").format(why=event.why))
-            case BudgetReached():
+            case BudgetReached(others_go_on=False):
                 reached = Message("budget: {why}; what is sent finishes, the rest stays unsent")
                 self.say(reached.format(why=event.because))
             case ProviderPaused():

@@ -42,6 +42,8 @@ class Runner:
     `marker` gives what says in the file of a picture, or beside it, how it was made. `is_full` tells, after a flush,
     that other processes have taken all places at the account, and `why_full` of a provider says why that may last,
     where a person can do something. `give_back` takes tasks that are not sent, where other workers are to have them.
+    `is_over_run` tells of a submit that was not reserved that it is too much for its own run. `fits` tells whether a
+    task can be sent from here: what it starts from may have changed since it was queued.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class Runner:
         is_full: Callable[[TaskId], bool] = lambda _: False,
         why_full: Callable[[str], str] = lambda _: "",
         give_back: Callable[[TaskId], None] | None = None,
+        is_over_run: Callable[[TaskId], bool] = lambda _: False,
+        fits: Callable[[Task], bool] = lambda _: True,
     ) -> None:
         self._context = RunContext(
             lanes=lanes,
@@ -77,6 +81,9 @@ class Runner:
             is_full=is_full,
             why_full=why_full,
             give_back=give_back,
+            is_over_run=is_over_run,
+            fits=fits,
+            reached_budget_of_run=self._reached_budget_of_run,
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}
@@ -84,6 +91,8 @@ class Runner:
         """Those that were let go, until they have ended."""
         self._group: asyncio.TaskGroup | None = None
         self._run = RunId(0)
+        self._told_runs: set[RunId] = set()
+        """Runs whose budget is reached, which was said."""
         self._told_lanes: dict[str, LaneChanged] = {}
 
     async def run(self, run: RunId, tasks: Iterable[Task]) -> None:
@@ -158,6 +167,12 @@ class Runner:
         if not self._context.draining:
             self._context.emit(BudgetReached(time.time(), self._run, because))
             self.drain()
+
+    def _reached_budget_of_run(self, run: RunId, because: str) -> None:
+        """Say once that a queued run may spend no more; tasks of other runs go on."""
+        if run not in self._told_runs:
+            self._told_runs.add(run)
+            self._context.emit(BudgetReached(time.time(), run, because, others_go_on=True))
 
     def _pause_for_credit(self, provider: str, because: str) -> None:
         gate = self._context.lanes[provider].gate

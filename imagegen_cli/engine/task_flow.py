@@ -46,10 +46,12 @@ from imagegen_cli.core.events import (
 )
 from imagegen_cli.core.language import Message, joined
 from imagegen_cli.core.masking import masked
-from imagegen_cli.core.money import Money, Quote, Source
+from imagegen_cli.core.money import Money, Quote, Source, parse_money
 from imagegen_cli.core.provider import Accepted, Facts, Provider, Ready
 from imagegen_cli.core.task import (
+    ASSUMED_PRICE,
     ENDED,
+    OWN_FACTS,
     Cancelled,
     CancelOutcome,
     Done,
@@ -60,6 +62,7 @@ from imagegen_cli.core.task import (
     Job,
     Queued,
     RemoteImage,
+    RunId,
     Running,
     SavedImage,
     Saving,
@@ -136,6 +139,9 @@ class RunContext:
     is_full: Callable[[TaskId], bool] = lambda _: False
     why_full: Callable[[str], str] = lambda _: ""
     give_back: Callable[[TaskId], None] | None = None
+    fits: Callable[[Task], bool] = lambda _: True
+    is_over_run: Callable[[TaskId], bool] = lambda _: False
+    reached_budget_of_run: Callable[[RunId, str], None] = lambda _run, _because: None
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
     holders: dict[tuple[str, str], TaskId] = field(default_factory=dict)
     """Provider and id of a job -> the task that has it, also after its end."""
@@ -277,7 +283,7 @@ class TaskFlow:
 
     async def _submit(self) -> None:
         await self._come_to_gate()
-        if self._context.draining:
+        if self._context.draining or not self._context.fits(self.task):
             self._leave_unsent()
             return
         if (closed := self._lane.closed_to(self._since)) is not None:
@@ -310,12 +316,21 @@ class TaskFlow:
 
     def _quote(self) -> Quote | None:
         pricing = self._lane.pricing
-        return pricing.quote(self.task.request, self.task.expected_images) if pricing is not None else None
+        if pricing is None:
+            return None
+        quote = pricing.quote(self.task.request, self.task.expected_images)
+        assumed = self.task.facts.get(ASSUMED_PRICE) if self._context.give_back is not None else None
+        if quote.source is not Source.UNKNOWN or not assumed:
+            return quote
+        return Quote(quote.images, parse_money(str(assumed)), Source.SET)
 
     def _is_over_budget(self) -> bool:
         """Whether the history reserved nothing for this submit, because it does not fit; then nothing more is sent."""
         because = self._context.over_budget(self.task.id)
-        if because:
+        if because and self._context.is_over_run(self.task.id):
+            self._context.reached_budget_of_run(self.task.run, because)
+            self._transition(Cancelled(CancelOutcome.NOT_SENT))
+        elif because:
             self._context.reached_budget(because)
             self._leave_unsent()
         return bool(because)
@@ -802,7 +817,8 @@ class TaskFlow:
         """Emit what the service told; of an earlier attempt nothing counts any more."""
         if facts.get("revised_prompt") in (self.task.request.prompt, " ".join(self.task.request.prompt.split())):
             facts = {name: fact for name, fact in facts.items() if name != "revised_prompt"}
-        before = {} if isinstance(self.task.state, Submitting) else self.task.facts
+        kept = OWN_FACTS if isinstance(self.task.state, Submitting) else self.task.facts.keys()
+        before = {name: fact for name, fact in self.task.facts.items() if name in kept}
         if facts or before != self.task.facts:
             self.task = replace(self.task, facts={**before, **facts})
             self._context.emit(TaskLearned(time.time(), self.task.id, facts))

@@ -41,9 +41,9 @@ UNSENT = Message("nothing was sent")
 class Item:
     """One future paid submit. `identity` distinguishes it from all others of its list, wherever its line moves.
 
-    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others`, `repeats` and
-    `parents`: see `Planned`. `cell`: see `Task`. `shared_seed`: the seed that all tasks of its comparison share, which
-    the first part of its request has; None where it has none.
+    `expected_images` and `alternatives`: see `Task`. `source`, `earlier`, `adopts`, `others`, `repeats`, `terms`
+    and `parents`: see `Planned`. `cell`: see `Task`. `shared_seed`: the seed that all tasks of its comparison share,
+    which the first part of its request has; None where it has none.
     """
 
     request: ImageRequest
@@ -58,6 +58,7 @@ class Item:
     adopts: Record | None = None
     others: frozenset[int] | None = None
     repeats: TaskId | None = None
+    terms: Mapping[str, str] = field(default_factory=dict)
     parents: tuple[Parent, ...] = ()
 
 
@@ -256,6 +257,7 @@ def planned(items: Sequence[Item], where: Place, numbers: Numbers) -> list[Plann
             parents=item.parents,
             cell=item.cell,
             marks=where.marks,
+            terms=item.terms,
         )
         for id_, name, item in zip(ids, names, items, strict=True)
     ]

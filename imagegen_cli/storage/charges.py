@@ -110,6 +110,10 @@ class Budget:
     accounts: dict[str, Account] = field(default_factory=dict)
     full: set[TaskId] = field(default_factory=set)
     clock: Callable[[], float] | None = None
+    holds_runs: bool = False
+    """Whether a task is also held to what the command that queued its run may spend: workers do that."""
+    of_runs: set[TaskId] = field(default_factory=set)
+    """Submits that were not reserved because of that."""
 
     def moment(self, at: float) -> float:
         """The moment of an event, by the clock that all have who spend together."""
@@ -210,6 +214,16 @@ def spent(db: "Connection", limit: Limit, command: int, now: float, *, in_utc: b
         "SELECT coalesce(sum(amount), 0) FROM charge"  # noqa: S608 - only our own words
         f" WHERE status != 'returned' AND amount IS NOT NULL AND unit = ? AND {where}",
         (limit.amount.unit, value),
+    ).fetchone()
+    return Money(int(row[0]), limit.amount.unit)
+
+
+def spent_in_run(db: "Connection", limit: Limit, run: int) -> Money:
+    """What all processes have spent and reserved for the tasks of a run, in the unit of a limit."""
+    row = db.execute(
+        "SELECT coalesce(sum(amount), 0) FROM charge"
+        " WHERE run = ? AND status != 'returned' AND amount IS NOT NULL AND unit = ?",
+        (run, limit.amount.unit),
     ).fetchone()
     return Money(int(row[0]), limit.amount.unit)
 

@@ -315,10 +315,16 @@ class PostgresStore(Store):
         return super().claim(changes, again=again, for_workers=for_workers)
 
     def claim_queued(
-        self, providers: Sequence[str], limit: int, *, folder: str = "", without: "Collection[TaskId]" = ()
+        self,
+        providers: Sequence[str],
+        limit: int,
+        *,
+        folder: str = "",
+        without: "Collection[TaskId]" = (),
+        fits: "Callable[[Task], bool]" = lambda _: True,
     ) -> "list[Task]":
         self._prepare()
-        return super().claim_queued(providers, limit, folder=folder, without=without)
+        return super().claim_queued(providers, limit, folder=folder, without=without, fits=fits)
 
     async def flush(self) -> None:
         """Wait for a server that is away for MAX_ABSENCE_S in all; after that no flush waits until it is back."""

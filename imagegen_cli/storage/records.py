@@ -122,6 +122,8 @@ class Planned(NamedTuple):
     """What was varied, with the value that this task has."""
     marks: str = ""
     """What the command said about marks, `none` or `sidecar`; empty where it left them to the settings."""
+    terms: Mapping[str, str] = MappingProxyType({})
+    """What a command that queues says for workers, by the names of the facts that keep it; see `core.task`."""
 
 
 class Numbers(NamedTuple):

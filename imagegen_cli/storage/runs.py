@@ -17,7 +17,7 @@ COUNTS = (
     "SELECT run, count(*), sum(CASE WHEN state = 'done' THEN 1 ELSE 0 END),"
     " sum(CASE WHEN state = 'done' AND coalesce(json_extract(detail, '$.missing'), 0) > 0 THEN 1 ELSE 0 END),"
     " sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END), sum(CASE WHEN state = 'cancelled' THEN 1 ELSE 0 END),"
-    " max(ended),"
+    " sum(CASE WHEN shared = 1 AND state = 'queued' AND owner IS NULL THEN 1 ELSE 0 END), max(ended),"
     " (SELECT count(*) FROM picture JOIN task AS one ON one.id = picture.task WHERE one.run = task.run)"
     " FROM task WHERE run IN (SELECT value FROM json_each(?)) GROUP BY run"
 )
@@ -44,6 +44,8 @@ class RunSummary(NamedTuple):
     pictures: int = 0
     costs: tuple[tuple[ChargeStatus, Money], ...] = ()
     is_told: bool = True
+    waiting: int = 0
+    """How many of the unfinished tasks wait for a worker to take them."""
 
     @property
     def unfinished(self) -> int:
@@ -66,9 +68,9 @@ def summaries(
     ).fetchall()
     wanted = json.dumps([row["id"] for row in rows])
     found = {row["id"]: RunSummary(RunId(row["id"]), *tuple(row)[1:]) for row in rows}
-    for run, tasks, done, short, failed, cancelled, ended, pictures in db.execute(COUNTS, (wanted,)):
+    for run, tasks, done, short, failed, cancelled, waiting, ended, pictures in db.execute(COUNTS, (wanted,)):
         one = found[run]._replace(
-            tasks=tasks, done=done, short=short, failed=failed, cancelled=cancelled, pictures=pictures
+            tasks=tasks, done=done, short=short, failed=failed, cancelled=cancelled, waiting=waiting, pictures=pictures
         )
         found[run] = one._replace(ended=None if one.unfinished else ended or one.ended)
     _add_costs(db, found, wanted, unowned)

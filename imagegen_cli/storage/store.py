@@ -8,7 +8,7 @@ event loop never waits. The runner awaits `flush` where an event must be on disk
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -269,7 +269,7 @@ class Store(Database):
             (run, item.folder, item.name, serialize.dumps(item.parents), serialize.in_order(item.cell), before.task.id),
         )
         updates.write_request(self._db, task)
-        updates.remember_marks(self._db, task.id, item.marks)
+        updates.remember(self._db, task.id, item)
         return task
 
     def _insert(self, run: RunId, item: Planned, *, for_workers: bool = False) -> Task:
@@ -285,7 +285,7 @@ class Store(Database):
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
             parents=item.parents,
-            facts={updates.MARKS: item.marks} if item.marks else {},
+            facts=updates.said(item),
             cell=item.cell,
         )  # fmt: skip
 
@@ -362,12 +362,19 @@ class Store(Database):
     # Tasks for workers
 
     def claim_queued(
-        self, providers: Sequence[str], limit: int, *, folder: str = "", without: Collection[TaskId] = ()
+        self,
+        providers: Sequence[str],
+        limit: int,
+        *,
+        folder: str = "",
+        without: Collection[TaskId] = (),
+        fits: Callable[[Task], bool] = lambda _: True,
     ) -> list[Task]:
         """Take tasks of these providers that wait for a worker, the oldest first, and at most so many.
 
         Their pictures go into `folder`, if it is given, else where they were planned to go. `without`: tasks that are
-        left to others. A task that was sent, as a receipt says, is not taken: see `recover_receipts`.
+        left to others, as those are that do not fit. A task that was sent, as a receipt says, is not taken: see
+        `recover_receipts`.
         """
         if not providers or limit < 1:
             return []
@@ -381,16 +388,15 @@ class Store(Database):
                 (*providers, json.dumps(list(without)), limit),
             ).fetchall()
             rows = self._without_sent(rows)
-            ids = json.dumps([row["id"] for row in rows])
+            found = [(row, task) for row in rows if fits(task := record_of(row, {}, self._token).task)]
+            ids = json.dumps([task.id for _, task in found])
             self._db.execute(
                 "UPDATE task SET owner = ?, host = ?, fence = fence + 1, cancel_requested = 0,"
                 " folder = CASE WHEN ? = '' THEN folder ELSE ? END WHERE id IN (SELECT value FROM json_each(?))",
                 (owner, self.host, folder, folder, ids),
             )
-            tasks = [record_of(row, {}, self._token).task for row in rows]
-            if folder:
-                tasks = [replace(task, folder=folder) for task in tasks]
-        for row in rows:
+            tasks = [replace(task, folder=folder) if folder else task for _, task in found]
+        for row, _ in found:
             self._leases.fences[TaskId(row["id"])] = row["fence"] + 1
             self._leases.lost.discard(TaskId(row["id"]))
         return tasks
@@ -404,12 +410,18 @@ class Store(Database):
         written = {row["id"] for row in receipts.misplaced(self._db)}
         return [row for row in rows if row["id"] not in written]
 
-    def waiting_for_workers(self, providers: Sequence[str]) -> int:
-        """How many tasks of these providers no worker has taken."""
-        names = ",".join("?" * len(providers)) or "NULL"
-        query = f"SELECT count(*) FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL AND provider IN ({names})"  # noqa: S608, E501
+    def waiting_for_workers(self, providers: Sequence[str] | None = None, run: int | None = None) -> int:
+        """How many tasks no worker has taken: of these providers or all, of a run or all."""
+        query = "SELECT count(*) FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"
+        values: list[object] = []
+        if providers is not None:
+            query += f" AND {self.PLUS}provider IN ({','.join('?' * len(providers)) or 'NULL'})"
+            values += providers
+        if run is not None:
+            query += f" AND {self.PLUS}run = ?"
+            values.append(whole(run))
         with self._errors():
-            return int(self._db.execute(query, tuple(providers)).fetchone()[0])
+            return int(self._db.execute(query, values).fetchone()[0])
 
     def left_by_workers(self, providers: Sequence[str], *, without: Collection[TaskId] = ()) -> list[Record]:
         """Unfinished tasks that dead workers left, newest first. What was not sent is back in the queue after this.
@@ -430,6 +442,15 @@ class Store(Database):
                 same = [one for one in unsent if (found := now.get(one.task.id)) and found.version == one.version]
                 self._give_back([record.task.id for record in same])
         return [record for record in records if not isinstance(record.task.state, Queued)]
+
+    def cancel_queued(self, run: int) -> None:
+        """Cancel those tasks of a run that no worker has taken."""
+        detail = serialize.dumps(serialize.from_state(Cancelled(CancelOutcome.NOT_SENT)))
+        self._change(
+            "UPDATE task SET state = 'cancelled', detail = ?, reason = 'cancelled', ended = ?, shared = 0,"
+            " fence = fence + 1 WHERE run = ? AND shared = 1 AND state = 'queued' AND owner IS NULL",
+            detail, self.now(), run,
+        )  # fmt: skip
 
     def give_back(self, ids: Sequence[int]) -> None:
         """Let other workers take tasks that this process has not sent."""
@@ -871,9 +892,13 @@ class Store(Database):
             raise
 
     def orphans(self, limit: int) -> tuple[int, list[int]]:
-        """How many unfinished tasks belong to no living process, and the first ids of them."""
+        """How many unfinished tasks belong to no living process, and the first ids of them.
+
+        Those that wait for workers are left out: no process has begun with them.
+        """
         where, values = condition(Filter(states=UNFINISHED), self.PLUS)
         where += " AND (owner IS NULL OR owner NOT IN (SELECT value FROM json_each(?)))"
+        where += " AND NOT (shared = 1 AND state = 'queued' AND owner IS NULL)"
         values.append(json.dumps(list(self._living())))
         with self._errors():
             count = self._db.execute(f"SELECT count(*) FROM task{where}", values).fetchone()[0]  # noqa: S608 - only our own words

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
+from imagegen_cli.core.budget import Limit, Period, parse_limits
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
     BudgetReached,
@@ -19,9 +20,14 @@ from imagegen_cli.core.events import (
     TaskLearned,
     TaskProgressed,
 )
-from imagegen_cli.core.money import NOT_KNOWN
+from imagegen_cli.core.language import Message
+from imagegen_cli.core.money import NOT_KNOWN, Money, Quote
 from imagegen_cli.core.task import (
+    BUDGET,
     ENDED,
+    MARKS,
+    OWN_FACTS,
+    SAID,
     Cancelled,
     CancelOutcome,
     Failed,
@@ -51,10 +57,6 @@ OF_RUN = (RunStarted, RunStopping, BudgetReached, ProviderPaused, LaneChanged)
 """Events about a whole run, by which a command that looks on knows why nothing is sent."""
 MOMENTS = "started, accepted, began, ready, ended"
 """Columns with the times of an attempt."""
-MARKS = "marks"
-"""The fact that keeps what a command said about marks, so that `resume` follows it."""
-OWN_FACTS = ("repeats", MARKS)
-"""Facts that no service told."""
 TIME_OF = {Submitting: "started", Running: "accepted", Saving: "ready"}
 """The column that a task's coming into a state sets, the first time."""
 
@@ -83,20 +85,37 @@ def write(db: "Connection", events: Sequence[Event], leases: Leases, budget: Bud
         roll_back(db)
         raise
     leases.lost |= lost
-    budget.refused |= refused
+    again = {event.task.id for event in events if _is_submit(event)} - refused.keys()
+    budget.refused = {id_: why for id_, why in budget.refused.items() if id_ not in again} | refused
     budget.full = (budget.full | full) - {event.task.id for event in events if _is_granted(event, full)}
 
 
 def _over_budget(db: "Connection", event: Event, leases: Leases, budget: Budget) -> dict[TaskId, str]:
     """The task whose submit does not fit the budget, and why. Its submit is not written: it stays queued."""
-    if not budget.limits or not isinstance(event, TaskChanged):
+    if not (budget.limits or budget.holds_runs) or not isinstance(event, TaskChanged):
         return {}
     state = event.task.state
     if not isinstance(state, Submitting):
         return {}
-    quote, owner = state.quote or NOT_KNOWN, leases.owner or 0
-    because = charges.over(db, budget.limits, quote, owner, budget.moment(event.at), count=budget.tally.spent)
+    quote, owner, at = state.quote or NOT_KNOWN, leases.owner or 0, budget.moment(event.at)
+    because = charges.over(db, budget.limits, quote, owner, at, count=budget.tally.spent)
+    if not because and (because := _over_budget_of_run(db, event.task, quote, at, budget)):
+        budget.of_runs.add(event.task.id)
     return {event.task.id: because} if because else {}
+
+
+def _over_budget_of_run(db: "Connection", task: Task, quote: Quote, at: float, budget: Budget) -> str:
+    """Why a queued task does not fit what the command that queued its run may spend; all workers spend it together."""
+    if not budget.holds_runs or not (text := task.facts.get(BUDGET)):
+        return ""
+
+    def count(db: "Connection", limit: Limit, command: int, now: float) -> Money:
+        if limit.period is Period.COMMAND:
+            return charges.spent_in_run(db, limit, task.run)
+        return budget.tally.spent(db, limit, command, now)
+
+    because = charges.over(db, parse_limits(str(text)), quote, 0, at, count=count)
+    return Message("run {run}: {why}").format(run=task.run, why=because) if because else ""
 
 
 def _has_no_place(db: "Connection", event: Event, budget: Budget, full: set[TaskId]) -> bool:
@@ -117,6 +136,10 @@ def _has_no_place(db: "Connection", event: Event, budget: Budget, full: set[Task
         return False
     full.add(task.id)
     return True
+
+
+def _is_submit(event: Event) -> TypeGuard[TaskChanged]:
+    return isinstance(event, TaskChanged) and isinstance(event.task.state, Submitting)
 
 
 def _is_granted(event: Event, full: set[TaskId]) -> TypeGuard[TaskChanged]:
@@ -271,11 +294,15 @@ def fall_back(db: "Connection", task: Task) -> None:
     db.execute("DELETE FROM attempt WHERE task = ? AND number = ?", (task.id, row["number"]))
 
 
-def remember_marks(db: "Connection", id_: int, marks: str) -> None:
-    """Keep what a command said about the marks of a task that it sends, in place of what an earlier one said."""
+def said(item: Planned) -> dict[str, str]:
+    """What a command says of a task that it sends or queues, as facts."""
+    return ({MARKS: item.marks} if item.marks else {}) | dict(item.terms)
+
+
+def remember(db: "Connection", id_: int, item: Planned) -> None:
+    """Keep what a command said of a task that it sends or queues, in place of what an earlier one said."""
     row = db.execute("SELECT facts FROM task WHERE id = ?", (id_,)).fetchone()
-    facts = {name: value for name, value in json.loads(row["facts"]).items() if name != MARKS}
-    facts |= {MARKS: marks} if marks else {}
+    facts = {name: value for name, value in json.loads(row["facts"]).items() if name not in SAID} | said(item)
     db.execute("UPDATE task SET facts = ? WHERE id = ?", (serialize.dumps(facts), id_))
 
 
@@ -335,7 +362,7 @@ def insert(db: "Connection", run: RunId, item: Planned, owner: int | None, *, at
     `words`: what the row itself has for searches, where it has something.
     """
     request = item.request
-    facts = ({} if item.repeats is None else {"repeats": item.repeats}) | ({MARKS: item.marks} if item.marks else {})
+    facts = ({} if item.repeats is None else {"repeats": item.repeats}) | said(item)
     column, value, more = (", words", ", CAST(? AS tsvector)", (words,)) if words else ("", "", ())
     db.execute(
         "INSERT INTO task (id, run, owner, fence, provider, model, size, prompt, request, identity, source,"  # noqa: S608 - our own words

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen_cli.commands.checks.finding import Finding, Level
+from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.errors import TaskError
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.references import opened
@@ -46,6 +47,8 @@ def check_leftovers(store: Store, *, fix: bool) -> Iterator[Finding]:
         )
         advice = Message("imagegen resume fetches what was sent, and sends nothing")
         yield Finding(Level.WARN, LEASES, message, advice)
+    elif waiting := store.waiting_for_workers():
+        yield Finding(Level.OK, LEASES, wait_for_workers(waiting))
     else:
         yield Finding(Level.OK, LEASES, Message("a living process runs every unfinished task"))
     yield from _parts(store, fix=fix)
