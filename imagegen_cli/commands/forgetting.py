@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imagegen_cli.commands.console import all_there, answers, history, ids_of, is_asked, line_of, say
+from imagegen_cli.commands.elsewhere import other_machine
 from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
@@ -45,6 +46,7 @@ def forget(choice: Choice, *, files: bool, dry_run: bool, yes: bool) -> int:
         raise UsageError(both)
     with history() as store:
         records = sorted(_forgettable(_chosen(store, choice), choice), key=lambda record: record.task.id)
+        records = _with_files_here(store, records) if files else records
         if not records:
             raise NothingToDo(Message("there is nothing to forget"), hint=Message("imagegen list shows the tasks"))
         pictures = store.pictures(record.task.id for record in records) if files else {}
@@ -102,6 +104,25 @@ def _forgettable(found: Sequence[Record], choice: Choice) -> list[Record]:
         say(Message("left alone, favourites: {ids}; they are forgotten only by their IDs").format(ids=_ids(kept)))
     left = {record.task.id for record in [*kept, *([] if choice.with_receipts else receipts)]}
     return [record for record in ended if record.task.id not in left]
+
+
+FILES_ELSEWHERE = Message(
+    "left alone, their pictures are on the machine {host}: {ids}; the same command there deletes and forgets them,"
+    " without --files the pictures stay"
+)
+
+
+def _with_files_here(store: Store, records: Sequence[Record]) -> list[Record]:
+    """Those of these tasks whose pictures this machine can delete. Which are left alone is said, with their machine."""
+    pictures = store.pictures(record.task.id for record in records)
+    hosts = {
+        record.task.id: other_machine(record, [picture.path for picture in pictures.get(record.task.id, ())])
+        for record in records
+    }
+    for host in sorted({*hosts.values()} - {""}):
+        there = [record for record in records if hosts[record.task.id] == host]
+        say(FILES_ELSEWHERE.format(host=host, ids=_ids(there)))
+    return [record for record in records if not hosts[record.task.id]]
 
 
 def _what(records: Sequence[Record], pictures: int, *, files: bool) -> Message:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.chosen import Chosen, by_number, filtered, last_comparison, of_run, of_runs
-from imagegen_cli.commands.console import all_there, printed, say
+from imagegen_cli.commands.console import all_there, numbers, printed, say
 from imagegen_cli.commands.earlier_cells import with_earlier_cells
+from imagegen_cli.commands.elsewhere import BRING_IT, LIES_THERE, other_machine
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.own_files import Kind, Place, progress_of_pictures, written
@@ -18,10 +19,11 @@ from imagegen_cli.commands.pictures import folder_of, is_comparison, pictures_of
 from imagegen_cli.commands.task_ids import TaskReference, check_pictures, task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
 from imagegen_cli.core.language import Message, ngettext, tr
-from imagegen_cli.core.task import RunId, Task
+from imagegen_cli.core.task import RunId
 from imagegen_cli.core.text import Printer, literal
 from imagegen_cli.display.links import linked
 from imagegen_cli.settings.paths import cache_folder
+from imagegen_cli.storage.records import Record
 from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def sheet(
     else:
         Printer(sys.stdout).line(linked(str(drawn.file), sys.stdout, os.environ))
         say(_sheet_said(drawn))
+    _say_elsewhere(chosen)
     return 0
 
 
@@ -128,6 +131,7 @@ def gallery(
     else:
         Printer(sys.stdout).line(linked(str(page.file), sys.stdout, os.environ))
         _say_page(page)
+    _say_elsewhere(chosen)
     return _opened(str(page.file)) if shown else 0
 
 
@@ -135,8 +139,8 @@ def open_picture(name: str) -> int:
     """Open a picture of a task in the desktop's own program, and print its path."""
     with closing(open_history()) as store:
         wanted = task_reference(name, store)
-        task = all_there(store, [wanted.id])[0].task
-    path = picture_path(task, wanted.number)
+        record = all_there(store, [wanted.id])[0]
+    task, path = record.task, picture_path(record, wanted.number)
     Printer(sys.stdout).line(linked(path, sys.stdout, os.environ))
     code = _opened(path)
     if wanted.number is None and len(task.files) > 1 and not code:
@@ -145,13 +149,19 @@ def open_picture(name: str) -> int:
     return code
 
 
-def picture_path(task: Task, number: int | None) -> str:
-    """The file of picture `number` of a task, the first one where it is None. Raises NothingToDo where it is gone."""
+def picture_path(record: Record, number: int | None) -> str:
+    """The file of picture `number` of a task, the first one where it is None.
+
+    Raises NothingToDo where it is gone, or on another machine.
+    """
+    task = record.task
     if not task.files:
         none = Message("task {task} has no picture: {why}").format(task=task.id, why=why_missing(task))
         raise NothingToDo(none, hint=Message("imagegen show {task} says what to do").format(task=task.id))
     check_pictures([task], [TaskReference(task.id, number)])
     path = task.files[(number or 1) - 1]
+    if host := other_machine(record, [path]):
+        raise NothingToDo(LIES_THERE.format(path=path, host=host), hint=BRING_IT.format(host=host))
     if not os.path.exists(path):  # noqa: PTH110 - a path of the history may hold anything
         hint = Message(
             "imagegen list --search finds tasks; a file that was moved is known by its content: imagegen info FILE"
@@ -189,6 +199,14 @@ def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet
 
 
 # What is said
+
+
+def _say_elsewhere(chosen: Chosen) -> None:
+    """Which machines have the pictures that are not on this one."""
+    hosts = {record.task.id: other_machine(record, record.task.files) for record in chosen.records}
+    for host in sorted({*hosts.values()} - {""}):
+        there = Message("the pictures of {ids} are on the machine {host}, and not on this one")
+        say(there.format(ids=numbers(id_ for id_, one in hosts.items() if one == host), host=host))
 
 
 def _sheet_said(drawn: "Sheet") -> str:

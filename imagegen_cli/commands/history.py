@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 
+from imagegen_cli.commands.elsewhere import other_machine
 from imagegen_cli.commands.filters import filter_of
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
@@ -17,7 +18,7 @@ from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError, label
 from imagegen_cli.core.language import Message, joined, ngettext
-from imagegen_cli.core.task import ENDED, Failed, Queued, State, Task, TaskId, word
+from imagegen_cli.core.task import ENDED, Failed, Queued, State, TaskId, word
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
@@ -112,18 +113,20 @@ def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
             | _further(record, attempts, before)
             | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
-    return _draw(record.task, reference.number) if preview and not as_json else 0
+    return _draw(record, reference.number) if preview and not as_json else 0
 
 
-def _draw(task: Task, number: int | None) -> int:
+def _draw(record: Record, number: int | None) -> int:
     """Draw the pictures of a task, or picture `number` of it, below what was said of it."""
     from imagegen_cli.commands.gallery import picture_path  # noqa: PLC0415 - only where something is drawn
     from imagegen_cli.display import preview  # noqa: PLC0415
 
+    task = record.task
     if not preview.wanted("on", stdout=sys.stdout, stderr=sys.stderr, environ=os.environ):
         hint = Message("imagegen open {id} opens the picture").format(id=task.id)
         raise UsageError(Message("--preview draws on a terminal only"), hint=hint)
-    paths = [picture_path(task, number)] if number is not None or not task.files else list(task.files)
+    is_one = number is not None or not task.files or other_machine(record, task.files)
+    paths = [picture_path(record, number)] if is_one else list(task.files)
     if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
         print_notice(trouble, sys.stderr, os.environ)
         return 1

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imagegen_cli.commands.console import history, printed, say
+from imagegen_cli.commands.elsewhere import LIES_THERE, other_machine
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.verifying import verifier
-from imagegen_cli.core.errors import NothingToDo
+from imagegen_cli.core.errors import HistoryError, NothingToDo, UsageError
 from imagegen_cli.core.language import Message, ngettext, tr, translated
 from imagegen_cli.core.references import bytes_of, opened
 from imagegen_cli.core.system_errors import cause
@@ -94,7 +95,7 @@ def info(names: Sequence[str], *, as_json: bool, verify: bool = False) -> int:
             try:
                 one = known_of(path, store)
             except UnreadableFile as error:
-                say(Message("{path}: {why}").format(path=path, why=error.message))
+                say(_elsewhere(path, store) or Message("{path}: {why}").format(path=path, why=error.message))
                 failed += 1
                 continue
             one = one._replace(signature=check(path)) if check and one.reading.signature == "C2PA" else one
@@ -109,6 +110,19 @@ def info(names: Sequence[str], *, as_json: bool, verify: bool = False) -> int:
     if not any(one.is_known for one in known):
         raise NothingToDo(_nothing(len(known)))
     return 0
+
+
+def _elsewhere(path: Path, store: Store | None) -> str:
+    """That a file that is not here is a picture on another machine, with its task; empty where it is none."""
+    if store is None or os.path.lexists(path):
+        return ""
+    with suppress(HistoryError, UsageError):  # the name may be no text
+        for picture in store.by_path(str(path.absolute())):
+            record = store.find(Filter(ids=(picture.task,)))[0]
+            if host := other_machine(record, [picture.path]):
+                task = Message("{message}; imagegen show {task} tells what is known of it")
+                return task.format(message=LIES_THERE.format(path=picture.path, host=host), task=picture.task)
+    return ""
 
 
 def _nothing(count: int) -> Message:
@@ -294,6 +308,8 @@ def _task(known: Known) -> str:
     place = Message("{picture}, run {run}, {moment}")
     place = place.format(picture=picture, run=known.record.task.run, moment=moment(known.record.ended))
     moved = known.picture.path != str(known.path.absolute())
+    if moved and (host := other_machine(known.record, [known.picture.path])):
+        return tr("{place}; saved as {path} on the machine {host}", place=place, path=known.picture.path, host=host)
     return tr("{place}; saved as {path}", place=place, path=known.picture.path) if moved else translated(place)
 
 

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from imagegen_cli.commands.elsewhere import LIES_THERE, other_machine
 from imagegen_cli.core.language import Message, tr
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.task import ENDED, Cancelled, ImageRequest, Task, word
@@ -152,8 +153,14 @@ def _places(record: Record, cell: Cell, *, compared: bool) -> Iterator[Picture]:
             axes=axes,
             command="" if compared else command_for(task, _seed(record, index)),
             state=_state(task) if not path else "done",
-            reason="" if path else why_missing(task),
+            reason=_where(record, path) if path else why_missing(task),
         )
+
+
+def _where(record: Record, path: str) -> str:
+    """That a file lies on another machine; empty where it may be here."""
+    host = other_machine(record, [path])
+    return LIES_THERE.format(path=path, host=host) if host else ""
 
 
 def _is_short(task: Task) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_o
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.provenance import Provenance
-from imagegen_cli.commands.signals import SIGNALS, signals
+from imagegen_cli.commands.signals import NAMES, SIGNALS, signals
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
@@ -85,6 +86,14 @@ AWAY = Message(
     " printed at the end"
 )
 SET_BACK = Message("{why}; nothing more is sent, what was sent comes to its end, and its receipts are printed then")
+LAST_ANSWERS_S = 2.0
+"""Seconds that a second signal leaves to submits on their way, for their answers."""
+HANGUP_WAIT_S = 10.0
+"""The same where the terminal is gone; as long as a stop lasts at most."""
+HANGUP_BURST_S = 1.0
+"""A terminal that goes away is told by its kernel and by its shell: seconds in which SIGHUP is one signal."""
+MAX_ENDS = 2
+"""Signals after which one more ends the process at once."""
 END_WAIT_S = 2.0
 """Seconds that a person who has stopped the run waits for the history before the end report."""
 MAX_NAMED_TASKS = 12
@@ -155,6 +164,9 @@ class Session:
         self._run = RunId(0)
         self._main: asyncio.Task[Any] | None = None
         self._exit: int | None = None
+        self._ends = 0
+        """Signals that asked for the end so far."""
+        self._hung_up_at = float("-inf")
         self._output: Output | None = None
         self._one_look: frozenset[TaskId] = frozenset()
         self._more_providers: frozenset[str] = frozenset()
@@ -463,22 +475,42 @@ class Session:
             self._output.hurry()
 
     def _end(self, code: int) -> None:
-        """End in good order at the first signal. At the second, or without a terminal, leave at once."""
-        again = self._exit is not None
+        """End in good order at the first signal; soon after the second, and at once at the third.
+
+        A terminal that is gone needs no more from this process: what runs is left to `resume`.
+        """
+        if code == SIGNALS["SIGHUP"] and self._is_known_hangup():
+            return
+        self._ends += 1
         self._exit = self._exit or code
-        if again or code != SIGNALS["SIGINT"]:
+        if self._ends > 1 or code != SIGNALS["SIGINT"]:
             self._leave_output(code)
             self._store.hurry()
         if self._main is None:
             raise KeyboardInterrupt
         loop = self._main.get_loop()
-        is_stuck = code == SIGNALS["SIGTERM"] and (self._store.is_silent or bool(self._store.trouble))
-        if again or is_stuck or code == SIGNALS["SIGHUP"] or self._runner is None:
+        is_stuck = code != SIGNALS["SIGINT"] and (self._store.is_silent or bool(self._store.trouble))
+        why = NAMES[code]
+        if self._ends > MAX_ENDS or self._runner is None:
             loop.call_soon_threadsafe(self._main.cancel)
+        elif self._ends > 1 or is_stuck:
+            loop.call_soon_threadsafe(self._leave, self._main, self._runner, why, LAST_ANSWERS_S)
+        elif code == SIGNALS["SIGHUP"]:
+            loop.call_soon_threadsafe(self._leave, self._main, self._runner, why, HANGUP_WAIT_S)
         elif self._feed is not None:
             loop.call_soon_threadsafe(self._runner.drain)
         else:
-            loop.call_soon_threadsafe(self._runner.stop, "Ctrl-C" if code == SIGNALS["SIGINT"] else "SIGTERM")
+            loop.call_soon_threadsafe(self._runner.stop, why)
+
+    def _is_known_hangup(self) -> bool:
+        """Whether the terminal was said to be gone a moment ago."""
+        now, before = time.monotonic(), self._hung_up_at
+        self._hung_up_at = now
+        return now - before < HANGUP_BURST_S
+
+    def _leave(self, main: "asyncio.Task[Any]", runner: Runner, why: str, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, main.cancel)
+        runner.leave(why)
 
     def _do(self, command: Command, runner: Runner, display: Display) -> None:
         """Do what a key asks for. Raises ImagegenError where a typed prompt cannot be added."""

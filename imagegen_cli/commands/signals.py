@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+NAMES = {130: "Ctrl-C", 143: "SIGTERM", 129: "SIGHUP"}
+"""What a person calls the signal of an exit code."""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.console import history
+from imagegen_cli.commands.elsewhere import BRING_IT, LIES_THERE, other_machine
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
@@ -55,6 +56,10 @@ def picture_of(text: str, store: Store, option: str = "--image") -> tuple[str, P
         is_it = _is_as_saved(picture)
     except (OSError, ValueError) as error:  # a path with NUL in it is a ValueError
         hint = Message("give the file where it is now, or make it anew: imagegen again {task}")
+        if host := other_machine(record, [picture.path]):
+            raise UsageError(
+                LIES_THERE.format(path=picture.path, host=host), hint=BRING_IT.format(host=host)
+            ) from error
         raise UsageError(_unusable(place, picture.path, error), hint=hint.format(task=record.task.id)) from error
     if not is_it:
         other = Message("{path} is not picture {picture} any more: it was changed or replaced")

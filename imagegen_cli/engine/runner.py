@@ -153,6 +153,22 @@ class Runner:
             self.cancel(list(self._flows))
             asyncio.get_running_loop().call_later(2 * CANCEL_GRACE_S, self._abandon)
 
+    def leave(self, why: str) -> None:
+        """Send nothing new, and let `run` return once all submits on their way have their answers.
+
+        Pictures that are being saved are waited for too. What runs at a service stays as it is, for `resume`. This has
+        no time limit: the caller cancels `run` after the time that it has.
+        """
+        context = self._context
+        if context.leaving:
+            return
+        if not context.stopping:
+            context.emit(RunStopping(time.time(), self._run, why))
+        context.stopping = context.leaving = True
+        self.drain()
+        for flow in list(self._flows.values()):
+            flow.leave()
+
     def drain(self) -> None:
         """Let what was sent come to its end; what waits, or comes back to be sent again, is cancelled as not sent."""
         self._context.draining = True

@@ -148,6 +148,8 @@ class RunContext:
     stopping: bool = False
     draining: bool = False
     """What was sent comes to its end, and nothing more is sent."""
+    leaving: bool = False
+    """The process ends: only an answer to a submit, and pictures that are being saved, are still waited for."""
 
 
 PLACE_WAIT_S = (0.3, 0.7)
@@ -209,7 +211,7 @@ class TaskFlow:
         try:
             if self._cancelling:
                 await self._guarded(self._stop())
-            while not isinstance(self.task.state, ENDED):
+            while self._goes_on():
                 await self._step_or_stop()
         except TakenOverError:
             self._taken_over = True
@@ -235,6 +237,11 @@ class TaskFlow:
         if self.coroutine is not None:
             self.coroutine.cancel()
 
+    def leave(self) -> None:
+        """Leave a job that runs as it is, for `resume`. A submit that waits for its answer goes on."""
+        if isinstance(self.task.state, Running):
+            self.abandon()
+
     def abandon(self) -> None:
         """End at once, in whatever state the task is."""
         if self.coroutine is not None:
@@ -242,6 +249,10 @@ class TaskFlow:
             self.coroutine.cancel()
 
     # One step after another
+
+    def _goes_on(self) -> bool:
+        state = self.task.state
+        return not isinstance(state, ENDED) and not (self._context.leaving and isinstance(state, Running))
 
     async def _step_or_stop(self) -> None:
         try:
@@ -293,6 +304,9 @@ class TaskFlow:
         self._transition(Submitting(client_job, self._quote()))
         try:
             if not await self._is_entered() or await self._is_account_full():
+                return
+            if self._context.leaving:
+                self._leave_unsent()
                 return
             reply = await self._reply(client_job)
         except SlowDown as error:
@@ -453,7 +467,8 @@ class TaskFlow:
             raise error
         self._transition(Queued())
         self._free_slot()
-        await self._wait(retry_delay(self._attempts), error)
+        if not self._context.leaving:
+            await self._wait(retry_delay(self._attempts), error)
 
     async def _answer_lost(self, client_job: Job | None, error: Uncertain) -> None:
         """Never sent again by itself. With an id of ours the service can be asked what became of it."""
@@ -775,7 +790,7 @@ class TaskFlow:
             self._transition(Cancelled(outcome if answered else CancelOutcome.NOT_SENT))
         else:
             await self._answered(reply)
-            if isinstance(reply, Accepted):
+            if isinstance(reply, Accepted) and not self._context.leaving:
                 await self._stop_job(reply.job)
 
     async def _stop_job(self, job: Job) -> None:

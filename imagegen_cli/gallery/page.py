@@ -133,7 +133,7 @@ def _count(picture: Picture, thumbnail: Thumbnail, tally: _Tally) -> None:
     tally.missing += not picture.path
     tally.keys.add(thumbnail.key)
     if thumbnail.why:
-        tally.broken.append((picture.path, thumbnail.why))
+        tally.broken.append((picture.path, picture.reason or thumbnail.why))
 
 
 def _entry(picture: Picture, thumbnail: Thumbnail, home: Path) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _entry(picture: Picture, thumbnail: Thumbnail, home: Path) -> dict[str, Any]
     return {
         "p": plain(picture.prompt), "t": picture.task, "r": picture.run, "i": picture.index,
         "a": _pairs(picture.parameters), "x": _pairs(picture.axes), "c": plain(picture.command),
-        "s": plain(picture.state), "y": plain(translated(thumbnail.why or picture.reason)),
+        "s": plain(picture.state), "y": plain(translated(picture.reason or thumbnail.why)),
         "k": thumbnail.key, "w": thumbnail.width, "h": thumbnail.height,
         "f": _address(picture.path, home), "n": plain(os.path.basename(picture.path)),  # noqa: PTH119 - as it is
     } | ({"m": 1} if is_missing else {})  # fmt: skip

@@ -263,7 +263,7 @@ def _paint_picture(canvas: _Canvas, box: Box, picture: Picture) -> None:
         try:
             canvas.picture(box, picture.path)
         except NoThumbnail as error:
-            state, reason = words.STATES["not shown"], error.args[0]
+            state, reason = words.STATES["not shown"], picture.reason or error.args[0]
         else:
             canvas.counts["drawn"] += 1
             return

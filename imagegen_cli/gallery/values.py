@@ -18,6 +18,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 class Picture:
     """A picture of a task, or the place of one that did not come: then `path` is empty and `reason` says why.
 
+    Where there is a path, `reason` says where the file lies if it is not on this machine.
+
     `index` counts the pictures of the task from 1. `state` is the word of the history (`done`, `failed`).
     `parameters` are the options of the request but for its prompt; one of the name `model` can be filtered by.
     `axes` are the options that were varied, with the value that this picture has; all pictures name them in one order.

@@ -6,7 +6,7 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.errors import HistoryError, UsageError
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.storage.store import COPY_AGAIN, UNFINISHED_COPY, Store
 
@@ -19,6 +19,12 @@ MAX_ROWS = 2000
 
 LET_GO = "let-go"
 """The name in `meta` of the number of the last copy for which a source has let go of its tasks."""
+FINISHED_COPY = "finished-copy"
+"""The name in `meta` of the copy that a target was made by, so that the same command again finds it done."""
+LOOK_AGAIN = Message(
+    "give the same command again once the server is there: it copies, or says that there are tasks already, and then"
+    " the copy is whole"
+)
 SET_META = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 HELD = 2
 """In `task.shared`: it waits for a worker once the copy is finished."""
@@ -89,29 +95,50 @@ def copy(source: Store, target: Store, keep: Keep | None = None) -> tuple[list[C
     uses it; the source lets go of the tasks and remembers the number of the copy; the mark is taken away. The same
     call again goes on after every interruption: with a new copy, or, where the source has let go, with the last step.
     """
-    number = ""
+    if source.is_same(target):
+        message = Message("{name} and {other} are the same history").format(name=source.name, other=target.name)
+        raise UsageError(message, hint=Message("name another place for the copy"))
+    number, ends = "", False
     try:
         with source.copying() as old:
             with target.copying() as new:
                 if _meta(new, UNFINISHED_COPY).partition(" ")[0] == (_meta(old, LET_GO) or None):
                     return _finished(target, new, keep)
+                if keep is Keep.TO and _meta(new, FINISHED_COPY) == _mark_of_end(old, _meta(old, LET_GO)):
+                    return _proofs(new), 0
                 _clear(source, old, target, new)
                 copied = _copied(source, old, target, new, keep)
-                if keep is Keep.FROM:
-                    return copied, target.let_go()
-                if not source.count_unfinished():
-                    return copied, 0
-                number = _hold(source, new)
+                let_go = target.let_go() if keep is Keep.FROM else 0
+                if keep is Keep.TO and source.count_unfinished():
+                    number = _hold(source, new)
+                ends = True
+            ends = False
+            if not number:
+                return copied, let_go
             let_go = source.let_go()
             old.execute(SET_META, (LET_GO, number))
         with target.copying() as new:
             _release(new)
     except HistoryError as error:
-        if not number:
+        if not number and not ends:
             raise
-        message = Message("the copy into {name} is not finished: {why}").format(name=target.name, why=error.message)
-        raise HistoryError(message, hint=COPY_AGAIN) from error
+        raise _interrupted(target, error, is_marked=bool(number)) from error
     return copied, let_go
+
+
+def _interrupted(target: Store, error: HistoryError, *, is_marked: bool) -> HistoryError:
+    """What is known of a copy whose end may be written or not, and the command that goes on."""
+    if is_marked:
+        message = Message("the copy into {name} is not finished: {why}").format(name=target.name, why=error.message)
+        return HistoryError(message, hint=COPY_AGAIN)
+    message = Message("the copy into {name} is there as a whole or not at all: {why}")
+    return HistoryError(message.format(name=target.name, why=error.message), hint=LOOK_AGAIN)
+
+
+def _mark_of_end(db: "Connection", number: str) -> str:
+    """What a finished copy remembers: its number, and how many tasks it had."""
+    count = db.execute("SELECT count(*) FROM task").fetchone()[0]
+    return f"{number} {count}"
 
 
 def _meta(db: "Connection", name: str) -> str:
@@ -128,6 +155,8 @@ def _hold(source: Store, new: "Connection") -> str:
 
 
 def _release(new: "Connection") -> None:
+    number = _meta(new, UNFINISHED_COPY).partition(" ")[0]
+    new.execute(SET_META, (FINISHED_COPY, _mark_of_end(new, number)))
     new.execute("UPDATE task SET shared = 1 WHERE shared = ?", (HELD,))
     new.execute("DELETE FROM meta WHERE name = ?", (UNFINISHED_COPY,))
 
@@ -143,7 +172,11 @@ def _finished(target: Store, new: "Connection", keep: Keep | None) -> tuple[list
         message = Message("the tasks go on in {name} already, and its copy is not finished").format(name=target.name)
         raise HistoryError(message, hint=COPY_AGAIN)
     _release(new)
-    return [_proof(new, table) for table in TABLES], target.count_unfinished()
+    return _proofs(new), target.count_unfinished()
+
+
+def _proofs(db: "Connection") -> list[Copied]:
+    return [_proof(db, table) for table in TABLES]
 
 
 def _clear(source: Store, old: "Connection", target: Store, new: "Connection") -> None:

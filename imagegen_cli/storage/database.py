@@ -256,8 +256,18 @@ class Database:
             self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, number))
         self._db.execute("INSERT OR IGNORE INTO unsearched (task) SELECT id FROM task")
 
-    def be_patient(self) -> None:
-        """Let a transaction wait for another database for long."""
+    def be_patient(self) -> "AbstractContextManager[None]":
+        """Inside of it a transaction waits for another database for long."""
+        return nullcontext()
+
+    def lock_all(self) -> None:
+        """Inside of a transaction, let no other process claim tasks: here it writes alone already."""
+
+    def is_same(self, other: "Database") -> bool:
+        """Whether two names, such as a file and a link to it, mean the same history."""
+        with suppress(OSError):
+            return not other.is_remote and self.path.samefile(other.path)
+        return False
 
     def _only(self, query: str) -> Any:
         with self._errors():

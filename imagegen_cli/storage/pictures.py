@@ -47,5 +47,11 @@ def by_sha256(db: "Connection", sha256: str) -> list[Picture]:
     return [_picture(row) for row in db.execute(query, (sha256.lower(),))]
 
 
+def by_path(db: "Connection", path: str) -> list[Picture]:
+    """The pictures that were saved at this path, newest task first."""
+    query = "SELECT * FROM picture WHERE path = ? ORDER BY task DESC, number"
+    return [_picture(row) for row in db.execute(query, (path,))]
+
+
 def _picture(row: "Row") -> Picture:
     return Picture(TaskId(row["task"]), row["number"], row["path"], row["sha256"])

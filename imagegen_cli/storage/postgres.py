@@ -5,6 +5,7 @@ the server alone.
 """
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from imagegen_cli.storage.database import (
     MAX_ABSENCE_S,
     MAX_LOCK_WAIT_S,
     MAX_ROWS_AT_ONCE,
+    Database,
     Reserve,
     not_text,
     roll_back,
@@ -55,6 +57,11 @@ if TYPE_CHECKING:
     from imagegen_cli.storage.receipts import Sent
     from imagegen_cli.storage.records import Planned, Record
 
+MAX_COPY_SILENCE_S = 120.0
+"""Seconds without an answer after which a copy of a whole history is given up: a large one has long statements."""
+LOCK = "SELECT current_schema(), pg_advisory_lock(CAST(? AS bigint))"
+TRY_LOCK = "SELECT current_schema(), pg_try_advisory_lock(CAST(? AS bigint))"
+UNLOCK = "SELECT pg_advisory_unlock(CAST(? AS bigint))"
 POLL_S = 1.0
 """Seconds between two looks for wishes of other machines, where no notification comes first."""
 WISH_ANSWER_S = 5.0
@@ -550,10 +557,35 @@ class PostgresStore(Store):
             self._db.executemany("UPDATE task SET words = CAST(? AS tsvector) WHERE id = ?", words)
             after = rows[-1]["id"]
 
-    def be_patient(self) -> None:
+    @contextmanager
+    def be_patient(self) -> Iterator[None]:
+        """A statement about a whole table, and the COMMIT of a copy, take the server longer than others."""
+        before = self._postgres.answer_s
+        self._postgres.be_quick(MAX_COPY_SILENCE_S)
+        try:
+            yield
+        finally:
+            self._postgres.be_quick(before)
+
+    def lock_all(self) -> None:
         self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        self._postgres.be_quick(float("inf"))
         self._db.execute("LOCK TABLE task, process IN EXCLUSIVE MODE")  # a claim waits for no other lock
+
+    def is_same(self, other: Database) -> bool:
+        """Whether a lock that one of them has is taken for the other. Copies have the same token."""
+        if not isinstance(other, PostgresStore) or other.token != self.token:
+            return False
+        key = (secrets.randbits(62),)
+        mine, its = self._postgres, other._postgres  # noqa: SLF001 - the same class
+        with self._errors():
+            schema = mine.execute(LOCK, key).fetchone()[0]
+            try:
+                other_schema, is_free = its.execute(TRY_LOCK, key).fetchone()
+                if is_free:
+                    its.execute(UNLOCK, key)
+            finally:
+                mine.execute(UNLOCK, key)
+        return not is_free and bool(other_schema == schema)
 
     # Words
 

@@ -320,7 +320,7 @@ class PostgresConnection:
         self._attempt = attempt = self._attempt or Attempt(self._conninfo)
         began = time.monotonic()
         while not attempt.ended.wait(TICK_S):
-            self._limits.check(time.monotonic() - began, self.answer_s)
+            self._limits.check(time.monotonic() - began, min(self.answer_s, MAX_SILENCE_S))
         self._attempt = None
         line = attempt.result()
         line.limits, line.max_silence_s = self._limits, self.answer_s

@@ -692,6 +692,11 @@ class Store(Database):
         with self._errors():
             return pictures.by_sha256(self._db, sha256)
 
+    def by_path(self, path: str) -> list[Picture]:
+        """The pictures that were saved at this path, on any machine, newest task first."""
+        with self._errors():
+            return pictures.by_path(self._db, path)
+
     def set_favourite(self, task: int, number: int, *, is_one: bool) -> None:
         """Keep a picture of a task among the favourites, or no longer; number 0 is the whole task."""
         with self._transaction():
@@ -918,8 +923,8 @@ class Store(Database):
     @contextmanager
     def copying(self) -> "Iterator[Connection]":
         """Its connection, while no other process writes; what is written to it is kept if nothing goes wrong."""
-        with self._transaction():
-            self.be_patient()
+        with self.be_patient(), self._transaction():
+            self.lock_all()
             yield self._db
 
     def let_go(self) -> int:

@@ -1,0 +1,173 @@
+"""Signals in the middle of a submit: nothing that was paid for is lost, and nothing that hangs keeps the process."""
+
+import asyncio
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.doubles.dreamina import DreaminaServer
+from tests.doubles.http import Fault, Pictures, Reply, Request
+from tests.program import Program, finished
+from tests.test_cli import CONFIG
+from tests.test_studio import studio
+
+ANSWER_S = 0.3
+TASKS = 4
+HUP, TERM, INT = signal.SIGHUP, signal.SIGTERM, signal.SIGINT
+SIGNALS = {
+    "SIGHUP": ((HUP,), 129),
+    "SIGHUP of kernel and shell": ((HUP, HUP, HUP), 129),
+    "SIGTERM": ((TERM,), 143),
+    "SIGTERM twice": ((TERM, TERM), 143),
+    "Ctrl-C": ((INT,), 130),
+    "Ctrl-C twice": ((INT, INT), 130),
+    "Ctrl-C, then no terminal": ((INT, HUP, HUP), 130),
+}
+BETWEEN_S = 0.05
+"""Seconds between two signals: two that arrive together count as one."""
+
+
+class Late(DreaminaServer):
+    """Accepts a submit at once, and answers it a little later."""
+
+    async def answer(self, request: Request) -> Reply:
+        reply = await super().answer(request)
+        if self.kind(request) == "submit":
+            await asyncio.sleep(ANSWER_S)
+        return reply
+
+
+@pytest.fixture
+def server() -> Iterator[Late]:
+    with Late(seconds=1.0, pictures=Pictures("png", (8, 8))) as server:
+        yield server
+
+
+@pytest.fixture
+def program(tmp_path: Path, server: Late) -> Program:
+    return Program(tmp_path, CONFIG.format(url=server.url))
+
+
+def until(found: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def send(process: "subprocess.Popen[Any]", signals: tuple[signal.Signals, ...]) -> None:
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(BETWEEN_S)
+
+
+def prepared(program: Program, command: str, server: Late) -> list[str]:
+    """The words of a command that sends TASKS tasks."""
+    prompts = [f"fox {number}" for number in range(TASKS)]
+    (program.folder / "list.txt").write_text("\n".join(prompts))
+    batch = ["batch", "list.txt", "--yes", "-q"]
+    if command == "work":
+        assert program.run(*batch, "--queue").code == 0
+        return ["work", "-q"]
+    if command == "retry":
+        server.fail("submit", Reply.json({"success": False, "message": "提示词包含敏感内容"}, 400), times=TASKS)
+        assert program.run(*batch).code == 1
+        assert not server.jobs
+        return ["retry", "--failed", "--reason", "moderated", "--reason", "bad-request", "--yes", "-q"]
+    return {"run": ["run", *prompts, "-q"], "batch": batch}[command]
+
+
+def nothing_is_lost(program: Program, server: Late) -> None:
+    """What was sent is fetched without a further payment; what was not sent is known to be so."""
+    sent = len(server.jobs)
+    assert program.run("resume", "-q").code in (0, 4)
+    tasks = program.tasks()
+    assert [task for task in tasks if task["reason"] == "uncertain"] == []
+    assert sum(task["state"] == "done" for task in tasks) == sent == len(server.jobs)
+    assert {task["state"] for task in tasks} <= {"done", "cancelled", "queued"}
+
+
+@pytest.mark.parametrize("command", ["run", "batch", "retry", "work"])
+@pytest.mark.parametrize(("signals", "code"), SIGNALS.values(), ids=SIGNALS)
+def test_a_signal_in_the_middle_of_a_submit_loses_no_receipt(
+    program: Program, server: Late, command: str, signals: tuple[signal.Signals, ...], code: int
+) -> None:
+    process = program.start(*prepared(program, command, server))
+    until(lambda: len(server.jobs) > 1 or process.poll() is not None)
+    send(process, signals)
+    assert finished(process).code == code
+    nothing_is_lost(program, server)
+
+
+@pytest.mark.parametrize(("signals", "code"), SIGNALS.values(), ids=SIGNALS)
+def test_a_signal_to_the_studio_in_the_middle_of_a_submit_loses_no_receipt(
+    program: Program, server: Late, signals: tuple[signal.Signals, ...], code: int
+) -> None:
+    with studio(program) as terminal:
+        terminal.enter("a red house")
+        until(lambda: server.jobs)
+        for number in signals:
+            terminal.signal(number)
+            time.sleep(BETWEEN_S)
+        assert terminal.finish() == code
+        assert terminal.is_given_back
+    nothing_is_lost(program, server)
+
+
+@pytest.mark.parametrize("words", [["run", "a cat"], ["run", "a cat", "--progress", "plain"]], ids=" ".join)
+def test_a_terminal_that_is_closed_in_the_middle_of_a_submit_loses_no_receipt(
+    program: Program, server: Late, words: list[str]
+) -> None:
+    master, slave = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imagegen_cli", *words],
+        cwd=program.folder,
+        env=program.environment(TERM="xterm-256color"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=take_terminal,  # noqa: PLW1509 - no threads here
+    )
+    os.close(slave)
+    try:
+        until(lambda: server.jobs)
+        os.close(master)
+        assert process.wait(20) == 129
+    finally:
+        process.kill()
+        process.wait()
+    nothing_is_lost(program, server)
+
+
+@pytest.mark.parametrize("command", ["run", "work"])
+@pytest.mark.parametrize(
+    ("signals", "within_s"),
+    [((HUP,), 14), ((TERM, TERM), 6), ((INT, INT), 6), ((INT, INT, INT), 3.5)],
+    ids=["SIGHUP", "SIGTERM twice", "Ctrl-C twice", "Ctrl-C three times"],
+)
+def test_a_submit_that_is_never_answered_keeps_no_process(
+    program: Program, server: Late, command: str, signals: tuple[signal.Signals, ...], within_s: float
+) -> None:
+    words = prepared(program, command, server)
+    server.fail("submit", Fault.STALL, times=None)
+    process = program.start(*words)
+    until(lambda: server.counts["submit"])
+    began = time.monotonic()
+    send(process, signals)
+    finished(process)
+    assert time.monotonic() - began < within_s
