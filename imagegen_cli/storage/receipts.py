@@ -29,10 +29,12 @@ task only waits again as another attempt.
 MISPLACED = (
     "SELECT task.id, task.state, task.owner, task.fence, receipt.fence AS sent_under, receipt.job, receipt.url"  # noqa: S608 - our own words
     " FROM receipt JOIN task ON task.id = receipt.task"
-    f" WHERE (task.state = 'queued' AND (receipt.fence >= task.fence OR {NEVER_REPEATED}))"
+    f" WHERE ((task.state = 'queued' AND (receipt.fence >= task.fence OR {NEVER_REPEATED}))"
     " OR (task.state = 'submitting' AND receipt.fence >= task.fence)"
-    " OR (task.state IN ('failed', 'cancelled') AND receipt.fence > task.fence) ORDER BY receipt.fence, receipt.id"
+    " OR (task.state IN ('failed', 'cancelled') AND receipt.fence > task.fence))"
 )
+OF_SOME = f"{MISPLACED} AND receipt.task IN (SELECT value FROM json_each(?)) ORDER BY receipt.fence, receipt.id"  # noqa: S608 - see above
+OF_ALL = f"{MISPLACED} ORDER BY receipt.fence, receipt.id"
 
 
 class Sent(NamedTuple):
@@ -42,9 +44,14 @@ class Sent(NamedTuple):
     fence: int
 
 
+def newest(db: "Connection") -> int:
+    """The number of the last receipt; 0 where there is none."""
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM receipt").fetchone()[0])
+
+
 def misplaced(db: "Connection") -> list[Any]:
     """Rows of tasks that have a receipt of which their state knows nothing, each with it."""
-    return db.execute(MISPLACED).fetchall()
+    return db.execute(OF_ALL).fetchall()
 
 
 def recover(db: "Connection", living: Container[int]) -> list[TaskId]:
@@ -52,7 +59,17 @@ def recover(db: "Connection", living: Container[int]) -> list[TaskId]:
 
     A task that one of the `living` processes is sending just now is left to it.
     """
-    found = {row["id"]: row for row in misplaced(db) if row["state"] != "submitting" or row["owner"] not in living}
+    rows = misplaced(db)
+    return _put_back_all(db, [row for row in rows if row["state"] != "submitting" or row["owner"] not in living])
+
+
+def recover_these(db: "Connection", waiting: Iterable[int]) -> list[TaskId]:
+    """The same among tasks that wait to be sent, which the caller has locked."""
+    return _put_back_all(db, db.execute(OF_SOME, (json.dumps(list(waiting)),)).fetchall())
+
+
+def _put_back_all(db: "Connection", rows: Iterable[Any]) -> list[TaskId]:
+    found = {row["id"]: row for row in rows}
     for row in found.values():
         put_back(db, row["id"], Running(Job(row["job"], row["url"])), max(row["fence"], row["sent_under"]) + 1)
     return [TaskId(id_) for id_ in found]

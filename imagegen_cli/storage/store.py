@@ -99,6 +99,8 @@ class Store(Database):
         self._heartbeat_at = -math.inf
         self._sent: dict[TaskId, Sent] = {}
         """What this process has receipts for, whatever has become of the history since."""
+        self._receipts_seen = 0
+        """The last receipt when none was misplaced."""
         self._cancelling: set[TaskId] = set()
         """Returned by `cancel_requests`; the writer has not yet deleted the request."""
         self.budget = self.new_budget()
@@ -161,7 +163,10 @@ class Store(Database):
         """
         own = [self._sent[TaskId(id_)] for id_ in ids if id_ in self._sent]
         with self._errors():
+            if not own and (newest := receipts.newest(self._db)) == self._receipts_seen:
+                return []
             if not own and not receipts.misplaced(self._db):
+                self._receipts_seen = newest
                 return []
         with self._transaction():
             receipts.keep(self._db, own, self.now())
@@ -384,7 +389,7 @@ class Store(Database):
             rows = self._db.execute(
                 "SELECT * FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"  # noqa: S608 - only our own words
                 f" AND {self.PLUS}provider IN ({names}) AND {self.PLUS}id NOT IN (SELECT value FROM json_each(?))"
-                f" AND NOT {receipts.IS_SENT} ORDER BY id LIMIT ?{self.LOCKED}",
+                f" ORDER BY id LIMIT ?{self.LOCKED}",
                 (*providers, json.dumps(list(without)), limit),
             ).fetchall()
             rows = self._without_sent(rows)
@@ -402,13 +407,12 @@ class Store(Database):
         return tasks
 
     def _without_sent(self, rows: "list[Row]") -> "list[Row]":
-        """The rows of tasks that this process has not sent; for the others it writes the receipts that are missing."""
+        """The rows of tasks that no receipt tells of, also none of this process; the other tasks go on with theirs."""
         own = [self._sent[row["id"]] for row in rows if row["id"] in self._sent]
-        if not own:
-            return rows
-        receipts.keep(self._db, own, self.now())
-        written = {row["id"] for row in receipts.misplaced(self._db)}
-        return [row for row in rows if row["id"] not in written]
+        if own:
+            receipts.keep(self._db, own, self.now())
+        going = set(receipts.recover_these(self._db, [row["id"] for row in rows])) if rows else set()
+        return [row for row in rows if row["id"] not in going]
 
     def waiting_for_workers(self, providers: Sequence[str] | None = None, run: int | None = None) -> int:
         """How many tasks no worker has taken: of these providers or all, of a run or all."""
