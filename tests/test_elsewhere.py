@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imagegen_cli.core.task import TaskId
 from imagegen_cli.storage.records import Filter
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
@@ -42,7 +43,7 @@ def history_of(program: Program) -> "Path | str":
 
 def first_picture(program: Program) -> str:
     with closing(opened(history_of(program))) as store:
-        return store.pictures([1])[1][0].path
+        return store.pictures([1])[TaskId(1)][0].path
 
 
 @pytest.mark.parametrize(
