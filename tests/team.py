@@ -14,6 +14,7 @@ import json
 import math
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ OFF_S = 600.0
 """Seconds that the clock of another host is off."""
 ROUND_S = 3.5
 """Seconds after the start of a round within which something is done to its workers."""
+MAX_PAUSE_S = 10.0
+"""Seconds for which workers that wait for what a paused one holds are left to wait."""
 GENERATION_S = 0.3
 WORK = ("work", "--once", "-q", "-j", "3")
 ACCOUNT_LIMIT = 3
@@ -199,9 +202,12 @@ class Team(Crowd):
         self.moments.set(())
         if any(member.deed == "pause" for member in members):
             paused = time.monotonic()
-            self._judge(self._begun(crowd[0], deed=""))
+            others = [self._begun(crowd[0], deed="")]
+            _wait(others, LEASE_S)
             time.sleep(max(0.0, paused + 1.2 * LEASE_S - time.monotonic()))
-            self._judge(self._begun(crowd[0], deed=""))
+            others.append(self._begun(crowd[0], deed=""))
+            _wait(others, MAX_PAUSE_S)
+            members += others
             resumed = time.monotonic()
             for member in members:
                 member.go_on()
@@ -312,6 +318,14 @@ class Team(Crowd):
             self.ledgers.troubles[f"uncertain tasks {'' if task['prompt'] in paid else 'not '}billed"] += 1
             if not any(words in task["message"] for words in EXPLAINED):
                 self.ledgers.other.append(f"uncertain without a reason: {task['prompt']}: {task['message']}")
+
+
+def _wait(members: Sequence[Member], seconds: float) -> None:
+    """Wait for the ends of workers, and not for ever: places may be held by a stopped process of their own machine."""
+    until = time.monotonic() + seconds
+    for member in members:
+        with suppress(subprocess.TimeoutExpired):
+            member.process.wait(max(0.0, until - time.monotonic()))
 
 
 def _is_at_work(member: Member) -> bool:
