@@ -22,14 +22,14 @@ LONG = 16
 
 CODED = ("%", "\\u", "&#")
 """How a character begins that is written by its code: percent-encoded, in JSON, in HTML."""
-USER = re.compile(r"(?<=://)[^\s/?#]*@")
+USER = r"(?<=://)[^\s/?#]*@"
 """The name and password of an address."""
-WORD = re.compile(r"(?<![^\s/?#@'\"])[^\s/?#@'\"]++@(?=[\w\[])")
+WORD = r"(?<![^\s/?#@'\"])[^\s/?#@'\"]++@(?=[\w\[])"
 """What may end in the name and password of an address without a scheme. It begins at the first letter of a word alone,
 so that the time grows with the length of the text."""
-FIRST_LETTER = re.compile(r"(?<![^\s'\"(=])[^:]")
+FIRST_LETTER = r"(?<![^\s'\"(=])[^:]"
 """Of a name before a password."""
-OF_A_HEADER = re.compile("auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
+OF_A_HEADER = "(?i)auth|cookie|credential|key|pass|secret|session|token"
 """Headers whose values are secrets, by their names; the values of others are ordinary words."""
 
 
@@ -75,7 +75,7 @@ def hide_user(url: str) -> None:
 
 def hide_header(name: str, value: str) -> None:
     """Mask the value of a header whose name stands for a secret, with and without the scheme before it."""
-    if OF_A_HEADER.search(name):
+    if re.search(OF_A_HEADER, name):
         hide(value)
         hide(value.rpartition(" ")[2])
 
@@ -125,15 +125,15 @@ def _with_users(text: str, replacement: Callable[[str], str]) -> str:
 
     def without(word: re.Match[str]) -> str:
         last_colon = text.rfind(":", word.start(), word.end() - 2)
-        first = FIRST_LETTER.search(text, word.start(), max(last_colon, word.start()))
+        first = _compiled(FIRST_LETTER).search(text, word.start(), max(last_colon, word.start()))
         return (
             word[0]
             if first is None
             else text[word.start() : first.start()] + replacement(text[first.start() : word.end()])
         )
 
-    text = USER.sub(lambda found: replacement(found[0]), text)
-    return WORD.sub(without, text)
+    text = re.sub(USER, lambda found: replacement(found[0]), text)
+    return re.sub(WORD, without, text)
 
 
 def forget() -> None:

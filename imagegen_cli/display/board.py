@@ -81,7 +81,7 @@ class Delay(NamedTuple):
     because: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Row:
     """One task as it is shown. Moments are seconds since the epoch.
 

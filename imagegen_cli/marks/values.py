@@ -96,7 +96,7 @@ def _must_hide(name: str, value: Scalar) -> bool:
         return False
     if name in PROSE:
         return ADDRESS in value
-    return bool(PLACE.search(value)) or (name.startswith(EXTRA) and bool(OF_A_HEADER.search(name)))
+    return bool(PLACE.search(value)) or (name.startswith(EXTRA) and bool(re.search(OF_A_HEADER, name)))
 
 
 def without_secrets(marks: Marks) -> Marks:

@@ -94,7 +94,7 @@ class Account(NamedTuple):
     limit: int | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Budget:
     """The limits that this process keeps, why some of its submits were not reserved, and what it knows of charges.
 
