@@ -22,6 +22,7 @@ import pytest
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.task import Failed, Job, RemoteImage, Running, SavedImage, Saving, Submitting
 from imagegen_cli.net.download import MAX_BYTES_IN_MEMORY
+from imagegen_cli.storage.rows import key_of
 from imagegen_cli.storage.store import Store
 from tests.crash import KILLER
 from tests.doubles.dreamina import DreaminaServer
@@ -286,10 +287,12 @@ def killed(program: Program, step: str, number: int) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
-def token(program: Program) -> str:
-    """The token in the names of this history's part files."""
+def key_in(program: Program, task: int = 1) -> str:
+    """The key of a task in the names of its part files; of one that this history lacks, a key like those of others."""
     with closing(sqlite3.connect(program.home / "history.db")) as database:
-        return str(database.execute("SELECT value FROM meta WHERE name = 'token'").fetchone()[0])
+        token = str(database.execute("SELECT value FROM meta WHERE name = 'token'").fetchone()[0])
+        row = database.execute("SELECT created FROM task WHERE id = ?", (task,)).fetchone()
+        return key_of(token, task, 0.0 if row is None else row[0])
 
 
 def part_files(program: Program) -> list[Path]:
@@ -339,8 +342,8 @@ def test_part_files_of_killed_galleries_are_removed_when_they_are_old(studio: Pr
 
 def test_half_pictures_of_tasks_that_are_over_are_told_and_removed_when_asked(studio: Program) -> None:
     assert studio.run("run", "a cat").code == 0
-    key, folder = token(studio), studio.folder / "images"
-    half = folder / f".imagegen-{key}-1-1.part"
+    folder = studio.folder / "images"
+    half = folder / f".imagegen-{key_in(studio)}-1.part"
     half.write_bytes(Pictures("png", (16, 16)).make("job", 1)[:-20])
     before = checked(studio)["", "part files"]
     assert (before["level"], before["todo"]) == ("warn", "imagegen doctor --fix removes them")
@@ -354,13 +357,13 @@ def test_half_pictures_of_tasks_that_are_over_are_told_and_removed_when_asked(st
 def test_what_may_be_a_picture_is_never_removed(studio: Program) -> None:
     """Whole ones, those of tasks that this history does not know, and those of other histories."""
     assert studio.run("run", "a cat").code == 0
-    key, folder = token(studio), studio.folder / "images"
+    folder = studio.folder / "images"
     (studio.home / "pictures").mkdir()
     whole = Pictures("png", (16, 16)).make("job", 1)
     kept = {
-        folder / f".imagegen-{key}-1-1.part": whole,
-        studio.home / "pictures" / f".imagegen-{key}-1-2.part": whole,
-        folder / f".imagegen-{key}-99-1.part": whole[:-20],
+        folder / f".imagegen-{key_in(studio)}-1.part": whole,
+        studio.home / "pictures" / f".imagegen-{key_in(studio)}-2.part": whole,
+        folder / f".imagegen-{key_in(studio, 99)}-1.part": whole[:-20],
         folder / ".imagegen-abc123-1-1.part": whole[:-20],
         folder / ".mine.part": b"mine",
     }
@@ -377,7 +380,7 @@ def test_what_may_be_a_picture_is_never_removed(studio: Program) -> None:
 def test_a_second_name_of_a_saved_picture_may_go(studio: Program) -> None:
     assert studio.run("run", "a cat").code == 0
     picture = studio.pictures()[0]
-    os.link(picture, picture.with_name(f".imagegen-{token(studio)}-1-1.part"))
+    os.link(picture, picture.with_name(f".imagegen-{key_in(studio)}-1.part"))
     found = checked(studio)["", "part files"]
     assert (found["level"], found["todo"]) == ("warn", "imagegen doctor --fix removes them")
     assert found["said"] == "1 second copy of a saved picture (tasks 1) left behind"
@@ -388,7 +391,7 @@ def test_a_second_name_of_a_saved_picture_may_go(studio: Program) -> None:
 
 def left(program: Program, data: bytes, *, task: int = 1, index: int = 1, folder: Path | None = None) -> Path:
     """A part file of a task."""
-    path = (folder or program.folder / "images") / f".imagegen-{token(program)}-{task}-{index}.part"
+    path = (folder or program.folder / "images") / f".imagegen-{key_in(program, task)}-{index}.part"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     return path

@@ -99,3 +99,13 @@ def test_pictures_on_another_machine_are_not_forgotten_with_their_files(program:
 def test_a_folder_that_machines_share_has_the_pictures_of_all(program: Program) -> None:
     (program.folder / "hidden").rename(program.folder / "there")
     assert program.run("forget", "1", "--files", "--yes").lines == ["1 forgotten, 4 pictures deleted"]
+
+
+def test_another_file_at_the_same_path_is_not_the_picture_of_another_machine(program: Program) -> None:
+    path = Path(first_picture(program))
+    path.parent.mkdir()
+    for picture in (program.folder / "hidden").iterdir():
+        (path.parent / picture.name).write_bytes(b"another task's")
+    ended = program.run("forget", "1", "--files", "--yes")
+    assert (ended.code, "nothing to forget" in ended.err) == (4, True), ended.err
+    assert path.read_bytes() == b"another task's"

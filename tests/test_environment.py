@@ -23,6 +23,7 @@ import pytest
 
 from imagegen_cli.core.task import ImageRequest
 from imagegen_cli.storage import serialize
+from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
@@ -339,7 +340,8 @@ def large(program: Program, state: str) -> None:
 def test_a_large_history_needs_little_memory(alone: Program, state: str, words: tuple[str, ...], code: int) -> None:
     large(alone, state)
     with closing(Store(alone.home / "history.db")) as store:
-        part = alone.folder / "images" / f".imagegen-{store.token}-7-1.part"
+        (record,) = store.find(Filter(ids=(7,)))
+        part = alone.folder / "images" / f".imagegen-{record.task.key}-1.part"
     part.write_bytes(b"half")
     result = subprocess.run(
         [sys.executable, "-c", MEASURED, *words], cwd=alone.folder, env=alone.environment(), capture_output=True,

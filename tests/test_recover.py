@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imagegen_cli.storage.records import Filter
+from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request
 from tests.program import Ended, Program, await_lines, finished, next_line
@@ -466,6 +468,23 @@ def test_a_copy_of_a_list_is_not_paid_while_the_first_is_at_work(
     first.kill()
     finished(first)
     assert server.counts["submit"] == 1
+
+
+def test_a_receipt_is_given_to_the_task_of_its_key_alone(studio: Program, server: DreaminaServer) -> None:
+    """After a restored backup the numbers of tasks are given again, to other prompts."""
+    server.fail("submit", Fault.CLOSE_AFTER)
+    assert studio.run("run", "a cat").code == 1
+    (job,) = server.jobs
+    with closing(Store(studio.home / "history.db")) as store:
+        key = store.find(Filter())[0].task.key
+    lines = [{"task": 1, "job": job, "key": "0ld-1"}, {"task": 7, "job": "job-7"}]
+    ended = studio.run("resume", "--receipts", "-", stdin="\n".join(map(json.dumps, lines)))
+    assert ended.code == 4
+    said = "2 receipts are of tasks that this history does not know; the service has their pictures, as jobs"
+    assert f"{said} {job} job-7" in " ".join(ended.err.split())
+    assert states(studio) == ["failed"]
+    assert studio.run("resume", "--receipts", "-", stdin=json.dumps({"task": 1, "job": job, "key": key})).code == 0
+    assert states(studio) == ["done"]
 
 
 def test_copies_of_a_list_that_are_started_together_are_paid_once(studio: Program, server: DreaminaServer) -> None:

@@ -438,7 +438,7 @@ def test_every_task_has_a_key_that_no_other_history_gives(tmp_path: Path) -> Non
         with closing(Store(tmp_path / name)) as store:
             assert {record.task.key for record in store.find(Filter())} == keys[-1], "also tomorrow"
             assert store.folders() == [record.task.folder for record in store.find(Filter(limit=1))]
-            assert all(re.fullmatch(f"{store.token}-[123]", key) for key in keys[-1])
+            assert all(re.fullmatch(f"{store.token}[0-9a-f]+-[123]", key) for key in keys[-1])
     assert not keys[0] & keys[1]
 
 
@@ -1448,3 +1448,19 @@ class Remembering(RuleBasedStateMachine):
 
 TestRemembering = pytest.mark.program(Remembering.TestCase)  # it takes seconds
 TestRemembering.settings = settings(STEADY, max_examples=25, stateful_step_count=20)
+
+
+def test_a_copy_that_goes_on_shares_no_part_file_with_its_original(tmp_path: Path) -> None:
+    """A copy, or a backup that was restored, gives the same numbers to other tasks, in the same folder."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    with closing(Store(old)) as store:
+        before = started(store, "before")[0]
+    shutil.copy(old, new)
+    with closing(Store(old)) as one_, closing(Store(new)) as other:
+        assert one_.token == other.token
+        (mine,), (its,) = started(one_, "mine"), started(other, "its")
+        assert mine.id == its.id
+        assert mine.part(1).name != its.part(1).name
+        read = [store.find(Filter(ids=(before.id,)))[0].task.part(1) for store in (one_, other)]
+        assert read == [before.part(1)] * 2, "a task that was moved still finds its own"
+        assert one(one_, mine).task.key == mine.key

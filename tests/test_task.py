@@ -449,7 +449,7 @@ def test_all_errors_of_a_reason_say_the_same_of_it(reason: Reason) -> None:
 
 def test_no_reason_that_may_hide_a_payment_is_forgotten() -> None:
     hiding = {reason for reason in Reason if error_class(reason).may_be_paid}
-    assert hiding == {Reason.UNCERTAIN, Reason.BAD_IMAGE, Reason.DISK, Reason.BUG}
+    assert hiding == {Reason.UNCERTAIN, Reason.BAD_IMAGE, Reason.DISK, Reason.HISTORY, Reason.BUG}
     assert {reason for reason in Reason if error_class(reason).is_refused_again} == {
         Reason.BAD_REQUEST,
         Reason.MODERATED,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.signals import signals
@@ -140,20 +140,32 @@ def _unwritten(tasks: Sequence[Task]) -> HistoryUnwritten:
     """The error about tasks that could not be written, with the receipts as `imagegen resume --receipts` reads them."""
     message = UNWRITTEN.format(count=len(tasks), ids=ids_of(tasks))
     receipts = [
-        json.dumps({"task": task.id, "job": task.job.id, "url": task.job.url}) for task in tasks if task.job is not None
+        json.dumps({"task": task.id, "job": task.job.id, "url": task.job.url, "key": task.key})
+        for task in tasks
+        if task.job is not None
     ]
     hint = KEEP_RECEIPTS if receipts else Message("imagegen resume goes on")
     return HistoryUnwritten(joined("\n", [message, *receipts]), hint=hint)
 
 
-def receipts_in(lines: Iterable[str]) -> list[tuple[int, Job]]:
+class Receipt(NamedTuple):
+    """A receipt that was printed. `key`: see `Task.key`; empty where the line has none."""
+
+    task: int
+    job: Job
+    key: str = ""
+
+
+def receipts_in(lines: Iterable[str]) -> list[Receipt]:
     """The receipts in these lines, as HistoryUnwritten prints them. Raises UsageError if there is none."""
     found = []
     for line in lines:
         start = line.find("{")
         try:
             plain = json.loads(line[start:]) if start >= 0 else {}
-            found += [(int(plain["task"]), Job(str(plain["job"]), str(plain.get("url", ""))))] if "job" in plain else []
+            if "job" in plain:
+                job = Job(str(plain["job"]), str(plain.get("url", "")))
+                found.append(Receipt(int(plain["task"]), job, str(plain.get("key", ""))))
         except (ValueError, KeyError, TypeError):
             continue
     if not found:

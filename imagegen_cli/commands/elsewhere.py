@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from imagegen_cli.core.language import Message
+from imagegen_cli.core.references import opened
 from imagegen_cli.storage.processes import this_process
-from imagegen_cli.storage.records import Record
+from imagegen_cli.storage.records import Picture, Record
 
 LIES_THERE = Message("{path} is on the machine {host}, and not on this one")
 BRING_IT = Message("copy it from {host} to this machine, or give the command on {host}")
@@ -19,3 +21,18 @@ def other_machine(record: Record, paths: Iterable[str]) -> str:
     if record.host in ("", this_process().host):
         return ""
     return "" if all(map(os.path.lexists, paths)) else record.host
+
+
+def other_machine_of(record: Record, pictures: Iterable[Picture]) -> str:
+    """The same by the bytes, for what cannot be taken back: a file at the same path may be another task's here."""
+    if record.host in ("", this_process().host):
+        return ""
+    return "" if all(map(_is_here, pictures)) else record.host
+
+
+def _is_here(picture: Picture) -> bool:
+    from imagegen_cli.net.image_files import sha256_of  # noqa: PLC0415 - few histories name another machine
+
+    with suppress(OSError), opened(picture.path) as file:
+        return picture.sha256 in ("", sha256_of(file))
+    return False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imagegen_cli.commands.console import all_there, answers, history, ids_of, is_asked, line_of, say
-from imagegen_cli.commands.elsewhere import other_machine
+from imagegen_cli.commands.elsewhere import other_machine_of
 from imagegen_cli.commands.filters import moment_of
 from imagegen_cli.commands.task_ids import run_reference, task_ids
 from imagegen_cli.core.errors import NothingToDo, UsageError
@@ -115,10 +115,7 @@ FILES_ELSEWHERE = Message(
 def _with_files_here(store: Store, records: Sequence[Record]) -> list[Record]:
     """Those of these tasks whose pictures this machine can delete. Which are left alone is said, with their machine."""
     pictures = store.pictures(record.task.id for record in records)
-    hosts = {
-        record.task.id: other_machine(record, [picture.path for picture in pictures.get(record.task.id, ())])
-        for record in records
-    }
+    hosts = {record.task.id: other_machine_of(record, pictures.get(record.task.id, ())) for record in records}
     for host in sorted({*hosts.values()} - {""}):
         there = [record for record in records if hosts[record.task.id] == host]
         say(FILES_ELSEWHERE.format(host=host, ids=_ids(there)))

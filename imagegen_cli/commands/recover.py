@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imagegen_cli.commands.console import (
     HANDFUL,
+    Receipt,
     all_there,
     answers,
     check_keys,
@@ -210,10 +211,29 @@ def _restored(store: Store, path: Path) -> list[int]:
         text = sys.stdin.read() if str(path) == "-" else bytes_of(expanded(path), MAX_RECEIPTS_BYTES).decode()
     except (OSError, ValueError) as error:  # of a path with NUL in it, and of bytes that are no text
         raise UsageError(Message("{path} cannot be read: {why}").format(path=path, why=cause(error))) from error
-    healed = store.restore_receipts(receipts_in(text.splitlines()))
+    found = receipts_in(text.splitlines())
+    ids = tuple(receipt.task for receipt in found)
+    keys = {record.task.id: record.task.key for record in store.find(Filter(ids=ids))}
+    ours = [one for one in found if one.task in keys and one.key in ("", keys[TaskId(one.task)])]
+    _say_strangers([one for one in found if one not in ours])
+    healed = store.restore_receipts((one.task, one.job) for one in ours)
     if not healed:
         raise NothingToDo(Message("the history needs none of these receipts"), hint=LIST_TELLS)
     return list(healed)
+
+
+def _say_strangers(receipts: Sequence[Receipt]) -> None:
+    """Say which receipts are of tasks that this history lacks; their numbers may be those of other tasks now."""
+    if receipts:
+        jobs = " ".join(receipt.job.id for receipt in receipts)
+        message = ngettext(
+            "{count} receipt is of a task that this history does not know; the service has its pictures, as job {jobs}",
+            "{count} receipts are of tasks that this history does not know; the service has their pictures, as jobs"
+            " {jobs}",
+            len(receipts),
+            jobs=jobs,
+        )
+        say(message)
 
 
 def _timed_out(state: State) -> bool:

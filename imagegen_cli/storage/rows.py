@@ -22,7 +22,7 @@ def record_of(row: "Row", living: dict[int, Process], token: str) -> Record:
     state, facts = state_of(row["state"], row["detail"]), serialize.to_facts(json.loads(row["facts"]))
     task = Task(
         id=TaskId(row["id"]), run=RunId(row["run"]), request=serialize.to_request(json.loads(row["request"])),
-        state=state, folder=row["folder"], name=row["name"], key=f"{token}-{row['id']}",
+        state=state, folder=row["folder"], name=row["name"], key=key_of(token, row["id"], row["created"]),
         expected_images=row["expected_images"],
         alternatives=tuple(serialize.to_request(request) for request in json.loads(row["alternatives"])),
         parents=tuple(Parent(*parent) for parent in json.loads(row["parents"])),
@@ -38,6 +38,15 @@ def record_of(row: "Row", living: dict[int, Process], token: str) -> Record:
         shared=bool(row["shared"]),
         **{name: row[name] for name in PLAIN_COLUMNS},
     )
+
+
+def key_of(token: str, id_: int, created: float) -> str:
+    """A word for a task that no other task has, see `Task.key`.
+
+    The number alone is another task's too where a history was copied, or set back to a backup: both go on with the same
+    numbers. So the moment is a part of it, in microseconds.
+    """
+    return f"{token}{int(abs(created) * 1e6):x}-{id_}"
 
 
 def state_of(name: str, detail: str) -> State:

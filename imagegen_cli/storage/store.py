@@ -53,7 +53,7 @@ from imagegen_cli.storage.records import (
     others_of,
     size_of,
 )
-from imagegen_cli.storage.rows import NO_LIMIT, condition, parts, process_of, record_of, state_of, whole
+from imagegen_cli.storage.rows import NO_LIMIT, condition, key_of, parts, process_of, record_of, state_of, whole
 from imagegen_cli.storage.writer import NOTICED_S, Writer
 
 if TYPE_CHECKING:
@@ -278,9 +278,9 @@ class Store(Database):
         return task
 
     def _insert(self, run: RunId, item: Planned, *, for_workers: bool = False) -> Task:
-        owner, prompt = self._leases.own(self._db), item.request.prompt
+        owner, prompt, now = self._leases.own(self._db), item.request.prompt, self.now()
         updates.insert(
-            self._db, run, item, None if for_workers else owner, at=self.now(), host="" if for_workers else self.host,
+            self._db, run, item, None if for_workers else owner, at=now, host="" if for_workers else self.host,
             words=self.words_of(prompt),
         )  # fmt: skip
         self.note_words(item.id)
@@ -288,7 +288,7 @@ class Store(Database):
             self._leases.fences[item.id] = 1
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
-            key=f"{self._token}-{item.id}", expected_images=item.expected_images, alternatives=item.alternatives,
+            key=key_of(self._token, item.id, now), expected_images=item.expected_images, alternatives=item.alternatives,
             parents=item.parents,
             facts=updates.said(item),
             cell=item.cell,

@@ -294,7 +294,7 @@ def _of_others(count: int) -> str:
 def _part_files(store: Store) -> tuple[list[PartFile], int]:
     """The part files of this history, and how many there are of others. Those of living processes are left out."""
     found = left_behind([*(Path(folder) for folder in store.folders()), kept_folder()])
-    here = {key: parts for key, parts in found.items() if key.partition("-")[0] == store.token}
+    here = {key: parts for key, parts in found.items() if key.startswith(store.token)}
     ids = [int(key.partition("-")[2]) for key in here]
     records = {record.task.key: record for record in store.find(Filter(ids=tuple(ids)))} if ids else {}
     pictures = store.pictures(ids)
