@@ -269,7 +269,7 @@ def test_what_dead_workers_left_at_an_account_is_named(store: Store, where: Plac
         other.close()
 
 
-def test_what_a_dead_process_began_by_itself_holds_no_place_for_a_run_that_waits(store: Store, where: Place) -> None:
+def test_what_a_dead_process_began_by_itself_holds_its_place_for_a_minute(store: Store, where: Place) -> None:
     other = opened(where, process=Process(*_dead()))
     for one_ in (store, other):
         one_.budget.accounts["studio"] = Account("account", 1)
@@ -280,8 +280,42 @@ def test_what_a_dead_process_began_by_itself_holds_no_place_for_a_run_that_waits
     assert store.budget.full == {mine.id}
     assert store.left_at("account") == []
     become(store, mine, Submitting())
+    assert store.budget.full == {mine.id}, "its process is gone, and the service works on it"
+    with outside(where) as db:
+        assert [row[0] for row in db.execute("SELECT task FROM held").fetchall()] == [task.id]
+        db.execute("UPDATE held SET at = at - 61")
+    become(store, mine, Submitting())
     assert store.budget.full == set()
     other.close()
+
+
+ENDS = {
+    "runs": (None, True),
+    "goes on": (Cancelled(CancelOutcome.GOES_ON, JOB), True),
+    "stopped": (Cancelled(CancelOutcome.STOPPED, JOB), False),
+    "too late": (Failed(Reason.TIMEOUT, "no picture", JOB), True),
+    "not saved": (Failed(Reason.DISK, "full", JOB), False),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_a_run_leaves_at_the_service_when_it_ends_holds_its_place_for_a_minute(
+    store: Store, where: Place, name: str
+) -> None:
+    end, is_held = ENDS[name]
+    other = opened(where)
+    for one_ in (store, other):
+        one_.budget.accounts["studio"] = Account("account", 1)
+    (task,) = started(other, "b")
+    become(other, task, Submitting(JOB), Running(JOB), *([] if end is None else [end]))
+    other.close()
+    (mine,) = started(store, "a")
+    become(store, mine, Submitting())
+    assert store.budget.full == ({mine.id} if is_held else set())
+    with outside(where) as db:
+        db.execute("UPDATE held SET at = at - 61")
+    become(store, mine, Submitting())
+    assert store.budget.full == set()
 
 
 def test_a_pause_holds_for_all_and_only_grows(store: Store, where: Place) -> None:

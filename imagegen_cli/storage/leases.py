@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from imagegen_cli.storage import charges
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near, uptime
 from imagegen_cli.storage.rows import process_of
 
@@ -51,6 +52,7 @@ class Leases:
 
     def strike(self, db: "Connection", number: int) -> None:
         """Delete the row of a process that is dead."""
+        charges.hold_places(db, number, self.shared_now(db))
         db.execute("DELETE FROM process WHERE id = ?", (number,))
         db.execute("DELETE FROM sighting WHERE process = ?", (number,))
 
@@ -61,6 +63,10 @@ class Leases:
         insert = f"INSERT INTO process ({columns}) VALUES (?, ?, ?, ?, ?, {self.AGAIN})"  # noqa: S608 - our own words
         again = f" ON CONFLICT (id) DO UPDATE SET heartbeat = {self.NEXT}"
         return insert + again, self.owner, me.host, me.place, me.pid, me.started_at
+
+    def shared_now(self, _db: "Connection") -> float:
+        """See `Budget.shared_now`."""
+        return uptime()
 
     def watch(self, db: "Connection") -> None:
         """Write since when each process elsewhere has had the same heartbeat."""

@@ -21,7 +21,7 @@ from imagegen_cli.core.database_address import CODES, database_address
 from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
-from imagegen_cli.storage import postgres_schema, receipts, search
+from imagegen_cli.storage import charges, postgres_schema, receipts, search
 from imagegen_cli.storage.database import (
     MAX_ABSENCE_S,
     MAX_LOCK_WAIT_S,
@@ -165,7 +165,11 @@ class PostgresLeases(Leases):
         return db.execute(f"SELECT *, {SILENT} AS silent_s FROM process").fetchall()  # noqa: S608 - only our own words
 
     def strike(self, db: "Connection", number: int) -> None:
+        charges.hold_places(db, number, self.shared_now(db))
         db.execute("DELETE FROM process WHERE id = ?", (number,))
+
+    def shared_now(self, db: "Connection") -> float:
+        return float(db.execute(f"SELECT {CLOCK} AS now").fetchone()["now"])  # only our own words
 
     def watch(self, _db: "Connection") -> None:
         """Watch nothing: the server has a clock for all."""

@@ -130,7 +130,9 @@ class Store(Database):
         unwritten = self._writer.close()
         with suppress(HistoryError):  # the lease dies with this process anyway
             if self._leases.owner is not None and not unwritten:
-                self._change("DELETE FROM process WHERE id = ?", self._leases.owner)
+                with self._transaction():
+                    charges.hold_places(self._db, self._leases.owner, self._leases.shared_now(self._db))
+                    self._db.execute("DELETE FROM process WHERE id = ?", (self._leases.owner,))
         self._db.close()
         return unwritten
 
