@@ -119,7 +119,7 @@ def test_a_sentence_of_the_program_is_all_in_one_language(tmp_path: Path) -> Non
 
 def test_a_service_that_is_not_there_is_told_in_one_language(tmp_path: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else takes the port
+        taken.bind(("127.0.0.1", 0))  # no server listens at this port, and no other program takes it
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         program = Program(tmp_path, f'[providers.studio]\nkind = "dreamina"\nbase_url = "{address}"\n')
         english, chinese = (program.run("doctor", "-p", "studio", "--lang", name) for name in ("en", "zh"))

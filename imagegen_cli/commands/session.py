@@ -334,21 +334,15 @@ class Session:
             self._runner = runner
             stack.enter_context(display)
             self._interrupt = display.interrupt
-            for name, lane in lanes.items():
-                self._share_account(name, lane)
-                stack.push_async_callback(lane.provider.close)
-                if lane.provider.notice and not stop and self._feed is None:  # a worker may have none of its tasks
-                    display.say(lane.provider.notice)
+            for name, lane in lanes.items():  # a worker may have no task of this lane
+                self._begin_lane(stack, display, name, lane, says_notice=not stop and self._feed is None)
 
             def open_lanes(wanted: Iterable[str]) -> None:
                 for name in sorted(set(wanted) - lanes.keys()):
                     lanes[name] = lane = self._lane(name, clients)
                     lane.gate.pause(self._is_paused)
-                    self._share_account(name, lane)
                     own_headers.update(self._own_headers([name]))
-                    stack.push_async_callback(lane.provider.close)
-                    if lane.provider.notice:
-                        display.say(lane.provider.notice)
+                    self._begin_lane(stack, display, name, lane, says_notice=True)
 
             self._open_lanes = open_lanes
             stack.callback(self._say_not_added, display)
@@ -366,6 +360,13 @@ class Session:
                 await hooks.finished()
             await end(obeying)
             await self._write_the_end()
+
+    def _begin_lane(self, stack: AsyncExitStack, display: Display, name: str, lane: Lane, *, says_notice: bool) -> None:
+        """Let a lane be used until the end of the run."""
+        self._share_account(name, lane)
+        stack.push_async_callback(lane.provider.close)
+        if lane.provider.notice and says_notice:
+            display.say(lane.provider.notice)
 
     def _say_the_last(self, display: Display) -> None:
         """Say what came since the last look at the history: the tasks may have ended because of it."""
