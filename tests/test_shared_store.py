@@ -129,6 +129,21 @@ def test_only_what_waits_is_given_back(store: Store) -> None:
     assert store.waiting_for_workers(STUDIO) == 0
 
 
+def test_what_comes_back_unsent_is_given_back_once_that_is_written(store: Store, where: Place) -> None:
+    """A worker that stops in the middle of a submit gives back what has not left: the change may not be written yet."""
+    first, second = queued(store, "a", "b")
+    leaving = [become(store, task, Submitting()) for task in store.claim_queued(STUDIO, 2)]
+    store.give_back([first, second])
+    for task in leaving:
+        become(store, task, Queued())
+    assert not store.lost
+    assert store.keep_only([second])
+    assert store.waiting_for_workers(STUDIO) == 1
+    store.close()
+    with closing(opened(where, process=ELSEWHERE)) as other:
+        assert [task.id for task in other.claim_queued(STUDIO, 2)] == [first, second]
+
+
 def test_a_person_who_takes_a_task_takes_it_out_of_the_queue(store: Store) -> None:
     (number,) = queued(store, "a")
     record = store.find(Filter(ids=(number,)))[0]
@@ -184,6 +199,7 @@ def test_many_claims_at_once_give_no_task_twice(where: Place) -> None:
     with closing(opened(where)) as store:
         numbers = queued(store, *map(str, range(120)))
     found: list[list[int]] = []
+    all_have_claimed = threading.Barrier(4)
 
     def claim(number: int) -> None:
         with closing(opened(where, process=Process(f"host{number}", 1, "then", "place"))) as one_:
@@ -191,6 +207,7 @@ def test_many_claims_at_once_give_no_task_twice(where: Place) -> None:
             while tasks := one_.claim_queued(STUDIO, 7):
                 mine += [task.id for task in tasks]
             found.append(mine)
+            all_have_claimed.wait(60)  # a worker that ends gives back what it has not sent
 
     threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
     for thread in threads:

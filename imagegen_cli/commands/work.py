@@ -196,7 +196,7 @@ class Queue:
             return
         try:
             with self._store.quickly():
-                self._store.give_back([id_])
+                self._has_more_than_its_own = not self._store.give_back([id_])
         except HistoryError:
             self._has_more_than_its_own = True
 

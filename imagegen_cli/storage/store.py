@@ -69,10 +69,6 @@ TAKEN = (
     "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
 )
 """What a worker has taken and not ended, in the words of the index."""
-TAKEN = (
-    "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
-)
-"""What a worker has taken and not ended, in the words of the index."""
 MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
@@ -132,6 +128,9 @@ class Store(Database):
             if self._leases.owner is not None and not unwritten:
                 with self._transaction():
                     charges.hold_places(self._db, self._leases.owner, self._leases.shared_now(self._db))
+                    query = f"SELECT id FROM task WHERE {TAKEN} AND owner = ? AND state = 'queued'"  # noqa: S608 - only our own words
+                    rows = self._db.execute(query, (self._leases.owner,)).fetchall()
+                    self._give_back([row["id"] for row in rows])
                     self._db.execute("DELETE FROM process WHERE id = ?", (self._leases.owner,))
         self._db.close()
         return unwritten
@@ -458,13 +457,19 @@ class Store(Database):
             detail, self.now(), run,
         )  # fmt: skip
 
-    def give_back(self, ids: Sequence[int]) -> None:
-        """Let other workers take tasks that this process has not sent."""
+    def give_back(self, ids: Sequence[int]) -> bool:
+        """Let other workers take tasks that this process has not sent; whether the history knows that of all of them.
+
+        A task that came back to be sent again may still be leaving, as the history has it: that is this process's until
+        the change is written, and `keep_only` or `close` gives it back.
+        """
         with self._transaction():
-            query = "SELECT id FROM task WHERE owner = ? AND id IN (SELECT value FROM json_each(?))"
+            query = "SELECT id, state FROM task WHERE owner = ? AND id IN (SELECT value FROM json_each(?))"
             mine = self._db.execute(query, (self._leases.owner, json.dumps(list(ids)))).fetchall()
-            self._give_back([row["id"] for row in mine])
+            waiting = [row["id"] for row in mine if row["state"] == "queued"]
+            self._give_back(waiting)
         self.notify("tasks")
+        return len(waiting) == len(mine)
 
     def keep_only(self, ids: Collection[int]) -> bool:
         """Leave to other workers what this process has claimed for them and is not at work on; whether that was done.
