@@ -26,10 +26,11 @@ from imagegen_cli.core.task import (
     SavedImage,
     Saving,
     Submitting,
+    Task,
     TaskId,
 )
 from imagegen_cli.storage import copying
-from imagegen_cli.storage.charges import Account
+from imagegen_cli.storage.places import Account
 from imagegen_cli.storage.processes import SILENT_S, Process
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
@@ -238,6 +239,62 @@ def test_an_account_has_so_many_places_over_all_processes(store: Store, where: P
         become(store, mine[1], Submitting())
         assert store.budget.full == set()
         assert isinstance(one(store, mine[1]).task.state, Submitting)
+
+
+def test_a_free_place_goes_to_the_process_that_has_waited_for_long(store: Store, where: Place) -> None:
+    """A worker with a long list knows at once that one of its tasks has ended: it would take every place again."""
+    with closing(opened(where)) as busy, closing(opened(where)) as other:
+        for one_ in (store, busy, other):
+            one_.budget.accounts["studio"] = Account("account", 1)
+        at_work, next_, last = started(busy, *"abc")
+        (mine,), (theirs,) = started(store, "d"), started(other, "e")
+        become(busy, at_work, Submitting(JOB), Running(JOB))
+        assert has_no_place(store, mine)
+        waited(where, 4)
+        assert has_no_place(other, theirs)
+        waited(where, 4)
+        become(busy, at_work.to(Submitting(JOB)).to(Running(JOB)), Failed(Reason.MODERATED, "no"))
+        assert has_no_place(busy, next_)
+        assert has_no_place(other, theirs), "another process has waited for longer"
+        become(store, mine, Submitting(JOB), Failed(Reason.MODERATED, "no"))
+        assert has_no_place(busy, next_)
+        become(other, theirs, Submitting(JOB), Failed(Reason.MODERATED, "no"))
+        assert not has_no_place(busy, next_)
+        become(busy, next_.to(Submitting()), Failed(Reason.MODERATED, "no"))
+        assert not has_no_place(busy, last)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_process_that_no_longer_looks_for_a_place_keeps_none_free(store: Store, where: Place, ends: bool) -> None:
+    with closing(opened(where)) as busy:
+        for one_ in (store, busy):
+            one_.budget.accounts["studio"] = Account("account", 1)
+        at_work, next_ = started(busy, *"ab")
+        (mine,) = started(store, "c")
+        become(busy, at_work, Submitting(JOB), Running(JOB))
+        assert has_no_place(store, mine)
+        waited(where, 4)
+        if ends:
+            store.close()
+        else:
+            waited(where, 6, column="seen")
+        become(busy, at_work.to(Submitting(JOB)).to(Running(JOB)), Failed(Reason.MODERATED, "no"))
+        assert not has_no_place(busy, next_)
+
+
+def has_no_place(store: Store, task: Task) -> bool:
+    """Let a submit leave, or go back into the queue where it finds no place at the account."""
+    sending = become(store, task, Submitting())
+    is_full = task.id in store.budget.full
+    if is_full:
+        become(store, sending, Queued())
+    return is_full
+
+
+def waited(where: Place, seconds: float, column: str = "since") -> None:
+    """Let all that wait for a place have begun, or looked, so much earlier."""
+    with outside(where) as db:
+        db.execute(f"UPDATE waiting SET {column} = {column} - {seconds}")  # noqa: S608 - only our own words
 
 
 @pytest.mark.parametrize("is_taken_over", [False, True])

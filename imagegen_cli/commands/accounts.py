@@ -8,7 +8,7 @@ from imagegen_cli.core.provider import way_to
 from imagegen_cli.core.schema import Secret
 from imagegen_cli.settings.config import Configured
 from imagegen_cli.settings.keys import key_of
-from imagegen_cli.storage.charges import Account
+from imagegen_cli.storage.places import Account
 
 DIGITS = 16
 """Of the digest: enough to tell accounts apart, and it is no key."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagegen_cli.core.budget import Limit, Period, in_units
 from imagegen_cli.core.charges import Charge, ChargeStatus, after, as_counted, as_settled, as_told, reserved
-from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.money import Money, Quote, Source
-from imagegen_cli.core.task import ENDED, Cancelled, Done, Failed, Saving, State, Task, TaskId, may_be_paid
+from imagegen_cli.core.task import ENDED, Done, Saving, State, Task, TaskId
+from imagegen_cli.storage.places import Account
 from imagegen_cli.storage.processes import uptime
 
 if TYPE_CHECKING:
@@ -35,15 +35,6 @@ Known = dict[int, Entry]
 """The last rows of tasks that this process owns, as it wrote them: they need not be read again."""
 
 
-LEFT = (
-    "(task.state IN ('failed', 'cancelled') OR (task.state IN ('submitting', 'running') AND task.shared = 0"
-    " AND (task.owner IS NULL OR task.owner NOT IN (SELECT id FROM process))))"
-)
-"""A condition on a task whose place is held: no process counts it."""
-MAY_GO_ON = (Reason.UNCERTAIN, Reason.TIMEOUT, Reason.NETWORK, None)
-"""Why a task can be over here while the service works on it; None: it was cancelled."""
-HELD_S = 60.0
-"""Seconds for which a task counts at its account of which nothing tells whether the service works on it."""
 OTHERS_WROTE = "PRAGMA data_version"
 """Its result changes where another connection has written. PostgreSQL's connection knows another way."""
 DAY = "strftime('%Y-%m-%d', charge.at, 'unixepoch', 'localtime')"
@@ -92,13 +83,6 @@ def _counted(charge: Charge | None) -> Money:
     if charge is None or charge.status is ChargeStatus.RETURNED or charge.amount is None:
         return NOTHING
     return charge.amount
-
-
-class Account(NamedTuple):
-    """What a provider's tasks are counted by, over all processes: a word for the account, and how many it takes."""
-
-    key: str
-    limit: int | None
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -233,44 +217,6 @@ def spent_in_run(db: "Connection", limit: Limit, run: int) -> Money:
         (run, limit.amount.unit),
     ).fetchone()
     return Money(int(row[0]), limit.amount.unit)
-
-
-def is_full(db: "Connection", account: Account, task: int, now: float) -> bool:
-    """Whether an account has as many tasks as it takes. Only inside of a writing transaction.
-
-    `now`: by `Budget.shared_now`. What a process left counts until it is taken over, if workers do that: the service
-    still works on it. What else it may still work on counts for HELD_S, see `hold_place` and `hold_places`.
-    """
-    if account.limit is None:
-        return False
-    row = db.execute(
-        "SELECT (SELECT count(*) FROM task WHERE account = ? AND state IN ('submitting', 'running') AND id != ?"  # noqa: S608 - our own words
-        " AND (shared = 1 OR owner IN (SELECT id FROM process)))"
-        " + (SELECT count(*) FROM held JOIN task ON task.id = held.task WHERE held.account = ? AND held.task != ?"
-        f" AND held.at > ? AND held.at < ? AND {LEFT}) AS places",
-        (account.key, task, account.key, task, now - HELD_S, now + HELD_S),
-    ).fetchone()
-    return bool(row["places"] >= account.limit)
-
-
-def hold_place(db: "Connection", task: int, state: State, now: float) -> None:
-    """Where a task is over here, and the service may be at work on it, let it count at its account for a while."""
-    if isinstance(state, Failed | Cancelled) and may_be_paid(state) and getattr(state, "reason", None) in MAY_GO_ON:
-        db.execute("DELETE FROM held WHERE at < ? OR at > ?", (now - HELD_S, now + HELD_S))
-        _hold(db, "id = ?", task, now)
-
-
-def hold_places(db: "Connection", owner: int, now: float) -> None:
-    """Let the tasks that a process leaves at services count for a while, where no worker takes them over."""
-    _hold(db, "owner = ? AND shared = 0 AND state IN ('submitting', 'running')", owner, now)
-
-
-def _hold(db: "Connection", which: str, value: int, now: float) -> None:
-    db.execute(
-        f"INSERT INTO held (task, account, at) SELECT id, account, ? FROM task WHERE account != '' AND {which}"  # noqa: S608 - our own words
-        " ON CONFLICT (task) DO UPDATE SET at = excluded.at",
-        (now, value),
-    )
 
 
 def follow(db: "Connection", task: int, state: State, budget: Budget | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from imagegen_cli.storage import charges
+from imagegen_cli.storage import places
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near, uptime
 from imagegen_cli.storage.rows import process_of
 
@@ -52,7 +52,7 @@ class Leases:
 
     def strike(self, db: "Connection", number: int) -> None:
         """Delete the row of a process that is dead."""
-        charges.hold_places(db, number, self.shared_now(db))
+        places.leave(db, number, self.shared_now(db))
         db.execute("DELETE FROM process WHERE id = ?", (number,))
         db.execute("DELETE FROM sighting WHERE process = ?", (number,))
 

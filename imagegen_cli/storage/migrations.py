@@ -151,6 +151,13 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # Places at accounts that are held for tasks whose submit was cut off.
     "CREATE TABLE held (task INTEGER PRIMARY KEY, account TEXT NOT NULL, at REAL NOT NULL)",
+    # Processes that wait for a place at an account: since when, and when they last looked.
+    """
+    CREATE TABLE waiting (
+        account TEXT NOT NULL, process INTEGER NOT NULL, since REAL NOT NULL, seen REAL NOT NULL,
+        PRIMARY KEY (account, process)
+    ) WITHOUT ROWID
+    """,
 )
 
 

@@ -21,7 +21,7 @@ from imagegen_cli.core.database_address import CODES, database_address
 from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
-from imagegen_cli.storage import charges, postgres_schema, receipts, search
+from imagegen_cli.storage import places, postgres_schema, receipts, search
 from imagegen_cli.storage.database import (
     MAX_ABSENCE_S,
     MAX_LOCK_WAIT_S,
@@ -106,6 +106,7 @@ RIGHTS = {
     "attempt": "INSERT", "charge": "INSERT UPDATE", "committed": "INSERT UPDATE", "event": "INSERT",
     "held": "INSERT DELETE", "lane": "INSERT UPDATE", "numbering": "UPDATE", "picture": "INSERT",
     "process": "INSERT UPDATE", "receipt": "INSERT", "run": "INSERT UPDATE", "task": "INSERT UPDATE", "turn": "UPDATE",
+    "waiting": "INSERT UPDATE DELETE",
 }  # fmt: skip
 """By table, what a run does there from its beginning to a receipt."""
 LACKING = (
@@ -165,7 +166,7 @@ class PostgresLeases(Leases):
         return db.execute(f"SELECT *, {SILENT} AS silent_s FROM process").fetchall()  # noqa: S608 - only our own words
 
     def strike(self, db: "Connection", number: int) -> None:
-        charges.hold_places(db, number, self.shared_now(db))
+        places.leave(db, number, self.shared_now(db))
         db.execute("DELETE FROM process WHERE id = ?", (number,))
 
     def shared_now(self, db: "Connection") -> float:

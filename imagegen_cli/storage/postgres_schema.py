@@ -110,4 +110,11 @@ STEPS: tuple[str, ...] = (
     """,
     # Places at accounts that are held for tasks whose submit was cut off.
     "CREATE TABLE held (task bigint PRIMARY KEY, account text NOT NULL, at double precision NOT NULL)",
+    # Processes that wait for a place at an account: since when, and when they last looked.
+    """
+    CREATE TABLE waiting (
+        account text NOT NULL, process bigint NOT NULL, since double precision NOT NULL,
+        seen double precision NOT NULL, PRIMARY KEY (account, process)
+    );
+    """,
 )

@@ -36,7 +36,7 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.storage import charges, pictures, prices, receipts, search, serialize, updates
+from imagegen_cli.storage import charges, pictures, places, prices, receipts, search, serialize, updates
 from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
 from imagegen_cli.storage.processes import Process, this_process
@@ -127,7 +127,7 @@ class Store(Database):
         with suppress(HistoryError):  # the lease dies with this process anyway
             if self._leases.owner is not None and not unwritten:
                 with self._transaction():
-                    charges.hold_places(self._db, self._leases.owner, self._leases.shared_now(self._db))
+                    places.leave(self._db, self._leases.owner, self._leases.shared_now(self._db))
                     query = f"SELECT id FROM task WHERE {TAKEN} AND owner = ? AND state = 'queued'"  # noqa: S608 - only our own words
                     rows = self._db.execute(query, (self._leases.owner,)).fetchall()
                     self._give_back([row["id"] for row in rows])
@@ -357,7 +357,7 @@ class Store(Database):
         )  # fmt: skip
         self.budget.known.pop(task.id, None)
         charges.follow(self._db, task.id, task.state)
-        charges.hold_place(self._db, task.id, task.state, self.budget.shared_now())
+        places.hold(self._db, task.id, task.state, self.budget.shared_now())
         pictures.keep(self._db, task.id, task.state)
         if isinstance(task.state, ENDED):
             updates.fall_back(self._db, task)

@@ -42,7 +42,7 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.storage import charges, pictures, receipts, serialize
+from imagegen_cli.storage import charges, pictures, places, receipts, serialize
 from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.database import roll_back
 from imagegen_cli.storage.leases import Leases
@@ -75,7 +75,7 @@ def write(db: "Connection", events: Sequence[Event], leases: Leases, budget: Bud
         for event in events:
             if because := _over_budget(db, event, leases, budget):
                 refused |= because
-            elif budget.accounts and _has_no_place(db, event, budget, full):
+            elif budget.accounts and _has_no_place(db, event, leases, budget, full):
                 continue
             else:
                 lost |= _write_one(db, event, leases, budget)
@@ -118,7 +118,7 @@ def _over_budget_of_run(db: "Connection", task: Task, quote: Quote, at: float, b
     return Message("run {run}: {why}").format(run=task.run, why=because) if because else ""
 
 
-def _has_no_place(db: "Connection", event: Event, budget: Budget, full: set[TaskId]) -> bool:
+def _has_no_place(db: "Connection", event: Event, leases: Leases, budget: Budget, full: set[TaskId]) -> bool:
     """Whether a submit finds no place at its account, or the task goes back into the queue because of that.
 
     Neither is written: in the history the task has been in the queue all the time.
@@ -132,7 +132,7 @@ def _has_no_place(db: "Connection", event: Event, budget: Budget, full: set[Task
     account = budget.accounts.get(task.request.provider)
     if not isinstance(task.state, Submitting) or account is None:
         return False
-    if not charges.is_full(db, account, task.id, budget.shared_now()):
+    if places.take(db, account, task.id, leases.owner or 0, budget.shared_now()):
         return False
     full.add(task.id)
     return True
@@ -212,7 +212,7 @@ def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: B
     )  # fmt: skip
     if written.rowcount:
         _write_charge(db, event, leases, budget)
-        charges.hold_place(db, task.id, state, budget.shared_now())
+        places.hold(db, task.id, state, budget.shared_now())
         pictures.keep(db, task.id, state)
     if written.rowcount and isinstance(state, Failed | Cancelled):
         fall_back(db, task)
