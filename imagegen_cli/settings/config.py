@@ -37,6 +37,8 @@ NAME_OF_A_KIND = Message(
 UNCHOSEN = Message("{place}: {setting} chooses the service {provider}, which you have not set up yourself")
 CHOOSE = Message("-p {provider} chooses it for one command; imagegen init sets it up permanently")
 IN_OWN_FILE = Message("write it into your own file: {path}")
+NO_SUCH_KIND = Message("{place}: there is no kind of provider {kind!r}")
+NO_KIND = Message('{place}: there is no kind of provider {kind!r}; below [providers.{kind}] the line kind = "…" is missing')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +245,8 @@ def _provider(name: str, table: dict[str, Any], file: SettingsFile) -> Configure
         raise ConfigError(message.format(place=line_of("kind"), name=name))
     kind = table.get("kind", name)
     if not isinstance(kind, str) or not known(kind):
-        message = Message("{place}: there is no kind of provider {kind!r}").format(place=line_of("kind"), kind=kind)
-        raise ConfigError(message, hint=nearest(str(kind), kinds()))
+        message = NO_SUCH_KIND if "kind" in table else NO_KIND
+        raise ConfigError(message.format(place=line_of("kind"), kind=kind), hint=nearest(str(kind), kinds()))
     table = {key: value for key, value in table.items() if key != "kind"}
     if file.trusted:
         return configured(name, kind, table, str(file.path), line_of)
