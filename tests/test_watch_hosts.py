@@ -1,6 +1,7 @@
 """`watch` and `list` where several machines carry the tasks of one history."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -102,6 +103,19 @@ def test_watch_says_which_host_carries_a_task(team: Team, columns: int) -> None:
         assert prompt in watch.text
     carry(team.worker("gamma"), 1)
     watch.wait(lambda: "gamma" in line_of(watch.text, "a whale"), "the task that was taken meanwhile")
+
+
+@pytest.mark.parametrize("team", KINDS, indirect=True)
+def test_watch_and_work_say_how_many_tasks_no_worker_has_taken(team: Team, server: DreaminaServer) -> None:
+    team.queue(*PROMPTS, "a hare")
+    carry(team.worker("alpha"), 2)
+    watch = team.watch(columns=100, lines=24)
+    watch.wait_for("2 running, 3 in the queue")
+    server.seconds = 60
+    with terminal(team.program.folder, server, "work", "-j", "1", more=team.program.more, lines=24) as worker:
+        worker.wait_for("1 running, 1 waiting, 1 in the queue")
+        watch.wait_for("3 running, 1 in the queue")
+        worker.signal(signal.SIGTERM)
 
 
 def test_one_host_is_no_news(team: Team) -> None:

@@ -19,7 +19,7 @@ from imagegen_cli.commands.signals import NAMES, SIGNALS, signals
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
-from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, Sink, TaskChanged, spare, tee
+from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, QueueKnown, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.language import Message, ngettext, tr
 from imagegen_cli.core.output import Output
 from imagegen_cli.core.provider import Clients, way_to
@@ -77,6 +77,8 @@ if TYPE_CHECKING:
 
 CANCEL_POLL_S = 0.2
 """Seconds between two queries of the history for a cancel from another terminal."""
+QUEUE_LOOK_S = 2.0
+"""Seconds between two looks at how many tasks no worker has taken."""
 PLACES_LOOK_S = 5.0
 """Seconds between two looks at what holds the places of a full account."""
 PAUSE_STEP_S = 0.5
@@ -174,7 +176,7 @@ class Session:
         """By provider, its lane and the account that other processes use too."""
         self._why_full: dict[str, str] = {}
         """By provider, why its account has no place for longer than a task lasts."""
-        self._looked_at_places_at = float("-inf")
+        self._looked_at_queue_at = self._looked_at_places_at = float("-inf")
         self._told_lost: set[TaskId] = set()
         self._is_set_back_told = False
 
@@ -574,8 +576,19 @@ class Session:
                     self._keep_pauses(self._store.pauses())
                 if self._store.budget.full:
                     self._look_at_places()
+                if self._feed is not None:
+                    self._tell_queue(self._feed.providers, display)
             runner.let_go(self._store.lost)
             self._say_lost(display)
+
+    def _tell_queue(self, providers: frozenset[str], display: Display) -> None:
+        """Tell, now and then, how many tasks wait for any worker of these providers."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at_queue_at < QUEUE_LOOK_S:
+            return
+        self._looked_at_queue_at = now
+        with self._store.quickly():
+            display.tell(QueueKnown(time.time(), self._store.waiting_for_workers(sorted(providers))))
 
     def _say_lost(self, display: Display) -> None:
         """Say of which tasks another process has the claim: this one has let go of them, whatever they wait for."""

@@ -27,6 +27,7 @@ from imagegen_cli.core.events import (
     ChargesKnown,
     Event,
     HostsKnown,
+    QueueKnown,
     RunFinished,
     RunStarted,
     TaskAdded,
@@ -189,7 +190,10 @@ class Watched:
         self._open = not ids
         self._is_wide = not ids and run is None and store.is_remote
         self._limit = limit
+        self._run = run
+        self._in_queue = 0
         self._looked_around_at = time.monotonic()
+        self._looked_at_queue_at = -math.inf
         self._changed: set[TaskId] = set()
         """Tasks whose machine may be another one since the last look."""
         self._hosts: dict[TaskId, str] = {}
@@ -207,6 +211,7 @@ class Watched:
         while True:
             owned = more or self._is_owned()
             more = self._look()
+            self._tell_queue()
             owned = self._look_around(at_once=not (owned or more)) or owned
             if is_first and not more:
                 is_first = False
@@ -299,6 +304,16 @@ class Watched:
         self._hosts |= now
         if len({*self._hosts.values()} - {""}) > 1 and (news or was_one):
             self._show.tell(HostsKnown(time.time(), dict(self._hosts) if was_one else news))
+
+    def _tell_queue(self) -> None:
+        """Tell, now and then, how many tasks no worker has taken: of one run, or of all."""
+        if not self._open or time.monotonic() - self._looked_at_queue_at < LOOK_AROUND_S:
+            return
+        self._looked_at_queue_at = time.monotonic()
+        waiting = self._store.waiting_for_workers(run=self._run)
+        if waiting != self._in_queue:
+            self._in_queue = waiting
+            self._show.tell(QueueKnown(time.time(), waiting))
 
     def _joined(self) -> list[Record]:
         """New tasks of these runs. They are read after the events, so that every event finds its task."""

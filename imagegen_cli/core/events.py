@@ -108,6 +108,13 @@ class HostsKnown(NamedTuple):
     hosts: Mapping[TaskId, str]
 
 
+class QueueKnown(NamedTuple):
+    """How many tasks no worker has taken, read from the history by `work` and `watch`; no run says it."""
+
+    at: float
+    tasks: int
+
+
 class TaskDelayed(NamedTuple):
     """A step will be repeated in `seconds`, as attempt `attempt`."""
 
@@ -180,6 +187,7 @@ Event = (
     | PicturesCharged
     | ChargesKnown
     | HostsKnown
+    | QueueKnown
     | TaskDelayed
     | RunStopping
     | BudgetReached

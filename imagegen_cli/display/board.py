@@ -21,6 +21,7 @@ from imagegen_cli.core.events import (
     LaneChanged,
     PicturesCharged,
     ProviderPaused,
+    QueueKnown,
     RunFinished,
     RunStarted,
     RunStopping,
@@ -182,6 +183,8 @@ class Board:
         self.resumable: dict[TaskId, None] = {}
         self.reasons = Counter[Reason]()
         self.counts = Counter[str]()
+        self.in_queue = 0
+        """Tasks that no worker has taken, beside those that are shown."""
         self.highest = 0
         self.short = 0
         self.pictures = 0
@@ -273,6 +276,8 @@ class Board:
                 self._know_charges(event)
             case HostsKnown():
                 self._know_hosts(event)
+            case QueueKnown():
+                self.in_queue = event.tasks
             case TaskLearned():
                 pass
             case _:

@@ -41,6 +41,7 @@ from imagegen_cli.core.events import (
     LaneChanged,
     PicturesCharged,
     ProviderPaused,
+    QueueKnown,
     RunFinished,
     RunStarted,
     RunStopping,
@@ -223,8 +224,8 @@ class JsonLines(StaticDisplay):
                 self._charged([event.id], event.at)
             case ChargesKnown():
                 self._charged(event.charges, event.at)
-            case HostsKnown():
-                pass  # only a table has a column for it; imagegen list --json names the machine
+            case HostsKnown() | QueueKnown():
+                pass  # only a table has room for it; imagegen list --json tells both
             case _:
                 self._tell_of_run(event)
 

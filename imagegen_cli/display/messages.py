@@ -100,6 +100,7 @@ def tallies(board: Board) -> str:
     parts = (
         (board.running, Message("{count} running")),
         (board.waiting, Message("{count} waiting")),
+        (board.in_queue, Message("{count} in the queue")),
         (board.done, done),
         (board.cancelled, Message("{count} cancelled")),
         (board.failed, Message("{count} failed")),

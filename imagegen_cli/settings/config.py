@@ -38,7 +38,9 @@ UNCHOSEN = Message("{place}: {setting} chooses the service {provider}, which you
 CHOOSE = Message("-p {provider} chooses it for one command; imagegen init sets it up permanently")
 IN_OWN_FILE = Message("write it into your own file: {path}")
 NO_SUCH_KIND = Message("{place}: there is no kind of provider {kind!r}")
-NO_KIND = Message('{place}: there is no kind of provider {kind!r}; below [providers.{kind}] the line kind = "…" is missing')
+NO_KIND = Message(
+    '{place}: there is no kind of provider {kind!r}; below [providers.{kind}] the line kind = "…" is missing'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
