@@ -165,7 +165,7 @@ def test_without_a_folder_of_ones_own_the_systems_are_used(monkeypatch: pytest.M
         ("[providers.studio]\nkind = 5", 2, "there is no kind of provider 5", ""),
         ("[providers.studio]\nkind = []", 2, "there is no kind of provider []", ""),
         ('[providers.dreamin]\nmodel = "4.0"', None, "there is no kind of provider 'dreamin'", "dreamina"),
-        ('[providers.studio]\ntype = "sketch"', None, "below [providers.studio] the line kind = \"…\" is missing", "known"),
+        ('[providers.studio]\ntype = "sketch"', None, "the line kind =", "known"),
         ('[providers."a b"]\nkind = "sketch"', None, "'a b' is no name for a provider", ""),
         ('[providers."a,b"]\nkind = "sketch"', None, "'a,b' is no name for a provider", ""),
         ('output = "x"\nname = "{promt}"', 2, "name: unknown field {promt} in the name template", ""),

@@ -105,7 +105,6 @@ def test_watch_says_which_host_carries_a_task(team: Team, columns: int) -> None:
     watch.wait(lambda: "gamma" in line_of(watch.text, "a whale"), "the task that was taken meanwhile")
 
 
-@pytest.mark.parametrize("team", KINDS, indirect=True)
 def test_watch_and_work_say_how_many_tasks_no_worker_has_taken(team: Team, server: DreaminaServer) -> None:
     team.queue(*PROMPTS, "a hare")
     carry(team.worker("alpha"), 2)
