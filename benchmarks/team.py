@@ -54,7 +54,9 @@ def _of(kind: str, where: Place, folder: Path) -> Iterator[Figure]:
         begun = time.monotonic()
         store.waiting_for_workers(["studio"])
         count_s = time.monotonic() - begun
-        yield Figure(f"team: {kind} tasks in the queue, as work and watch count them", f"{count_s:.3f} s", count_s, 0.05)
+        yield Figure(
+            f"team: {kind} tasks in the queue, as work and watch count them", f"{count_s:.3f} s", count_s, 0.05
+        )
     program = Program(folder)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
