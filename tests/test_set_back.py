@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
-from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Job, Queued, Running, Submitting
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Job, Queued, Running, Submitting, TaskId
+from imagegen_cli.storage.missing_tasks import Restored
+from imagegen_cli.storage.receipt_lines import Receipt
 from imagegen_cli.storage.records import Filter, PlanChangedError
 from imagegen_cli.storage.store import Store
 from tests import postgres
@@ -269,13 +271,13 @@ def test_a_list_that_is_given_again_does_not_take_up_what_was_sent(store: Store,
 
 def test_printed_receipts_are_given_back_to_tasks_that_wait(store: Store, where: Place) -> None:
     first, second = queued(store, "a", "b")
-    assert store.restore_receipts([(first, JOB), (99, JOB)]) == [first]
+    assert store.restore_receipts([Receipt(first, JOB), Receipt(99, JOB)]).healed == [first]
     assert task_of(store, first) == Running(JOB)
-    assert store.restore_receipts([(first, JOB)]) == []
+    assert store.restore_receipts([Receipt(first, JOB)]) == Restored(healed=[], held=[TaskId(first)], made=[], strangers=[])
     _, (task,) = enter(store, planned("c"))
     become(store, task, Submitting(), Running(JOB), Failed(Reason.SERVER, "no", job=JOB, may_be_paid=False))
     store.claim([(one(store, task), Queued())], again=True)
-    assert store.restore_receipts([(task.id, JOB)]) == [], "that is what its first attempt came to"
+    assert store.restore_receipts([Receipt(task.id, JOB)]).healed == [], "that is what its first attempt came to"
     assert task_of(store, task.id) == Queued()
     assert ids_of_claim(store) == [second]
 

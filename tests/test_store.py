@@ -61,7 +61,9 @@ from imagegen_cli.core.task import (
 from imagegen_cli.storage.database import RESERVE_BYTES
 from imagegen_cli.storage.dialect import Connection
 from imagegen_cli.storage.migrations import MIGRATIONS
+from imagegen_cli.storage.missing_tasks import Restored
 from imagegen_cli.storage.processes import SILENT_S, Process, this_process
+from imagegen_cli.storage.receipt_lines import Receipt
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Planned, Record, size_of
 from imagegen_cli.storage.store import Store
 from imagegen_cli.storage.updates import MAX_KEPT_RUNS
@@ -741,8 +743,8 @@ def test_receipts_are_given_back_to_what_is_uncertain_and_to_nothing_else(store:
     become(store, running, Submitting(), Running(JOB))
     become(store, done, Submitting(), *HISTORY[1:])
     store._leases.owner = None
-    given = [(task.id, Job("given")) for task in (lost, running, done)] + [(99, JOB)]
-    assert store.restore_receipts(given) == [lost.id]
+    given = [Receipt(task.id, Job("given")) for task in (lost, running, done)] + [Receipt(99, JOB)]
+    assert store.restore_receipts(given) == Restored(healed=[lost.id], held=[], made=[], strangers=[Receipt(99, JOB)])
     assert one(store, lost).task.state == Running(Job("given"))
     assert one(store, running).task.state == Running(JOB)
 

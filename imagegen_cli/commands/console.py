@@ -1,12 +1,11 @@
 """What commands share: messages, questions, the history and the settings."""
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.signals import signals
@@ -19,19 +18,21 @@ from imagegen_cli.core.errors import (
     NothingToDo,
     UsageError,
 )
-from imagegen_cli.core.language import Message, joined, translated
-from imagegen_cli.core.task import Job, Task
+from imagegen_cli.core.language import Message, joined, ngettext, translated
+from imagegen_cli.core.task import Task
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display.keys import drop_typed_ahead
 from imagegen_cli.display.notices import print_notice
 from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.settings.keys import key_of
+from imagegen_cli.storage import receipt_lines
 from imagegen_cli.storage.processes import more_files
 from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
 
 T = TypeVar("T")
 
+LIST_TELLS = Message("imagegen list shows what became of every task")
 MANY_IDS = 20
 """Task numbers that fit into a line."""
 READING_S = 1.0
@@ -99,21 +100,24 @@ def history(*, patience_s: float = 0.0) -> Iterator[Store]:
     except HistoryError as error:
         if unwritten := _closed(store):
             say(error.message)
-            raise _unwritten(unwritten) from error
+            raise _unwritten(store, unwritten) from error
         raise
     except BaseException:
         if unwritten := _closed(store):
-            say(_unwritten(unwritten).message)
-            say(_unwritten(unwritten).hint)
+            error_ = _unwritten(store, unwritten)
+            for line in (*error_.message.splitlines(), error_.hint):
+                say(line)
         raise
     if unwritten := _closed(store):
-        raise _unwritten(unwritten)
+        raise _unwritten(store, unwritten)
 
 
 def _closed(store: Store) -> list[Task]:
     """Close the history. Returns the tasks that could not be written, also where a signal ends the wait for them."""
     with signals(lambda _code: store.hurry()):
-        return store.close()
+        unwritten = store.close()
+    say_made(store.made)
+    return unwritten
 
 
 def patiently(attempt: Callable[[], T], patience_s: float) -> T:
@@ -136,42 +140,46 @@ UNWRITTEN = Message("the history could not be written; the last state of {count}
 KEEP_RECEIPTS = Message("keep the lines above in a file: imagegen resume --receipts FILE gives them back")
 
 
-def _unwritten(tasks: Sequence[Task]) -> HistoryUnwritten:
-    """The error about tasks that could not be written, with the receipts as `imagegen resume --receipts` reads them."""
-    message = UNWRITTEN.format(count=len(tasks), ids=ids_of(tasks))
-    receipts = [
-        json.dumps({"task": task.id, "job": task.job.id, "url": task.job.url, "key": task.key})
-        for task in tasks
-        if task.job is not None
-    ]
-    hint = KEEP_RECEIPTS if receipts else Message("imagegen resume goes on")
-    return HistoryUnwritten(joined("\n", [message, *receipts]), hint=hint)
+def _unwritten(store: Store, tasks: Sequence[Task]) -> HistoryUnwritten:
+    """The error about tasks that could not be written, with the receipts as `imagegen resume --receipts` reads them.
+
+    Where the history was set back, the numbers of tasks may be those of others in it, so that none is named.
+    """
+    receipts = [receipt_lines.line_of(receipt) for receipt in store.receipts_of(tasks)]
+    message, hint = UNWRITTEN.format(count=len(tasks), ids=ids_of(tasks)), Message("imagegen resume goes on")
+    if store.is_set_back:
+        message, hint = _lacking(store, tasks, len(receipts)), LIST_TELLS
+    return HistoryUnwritten(joined("\n", [message, *receipts]), hint=KEEP_RECEIPTS if receipts else hint)
 
 
-class Receipt(NamedTuple):
-    """A receipt that was printed. `key`: see `Task.key`; empty where the line has none."""
+def _lacking(store: Store, tasks: Sequence[Task], receipts: int) -> Message:
+    """What a history that was set back lacks of this process."""
+    if receipts:
+        return ngettext(
+            "the history {name} was set back; {count} receipt may not be in it:",
+            "the history {name} was set back; {count} receipts may not be in it:",
+            receipts,
+            name=store.name,
+        )
+    return ngettext(
+        "the history {name} was set back; the last state of {count} task is not in it",
+        "the history {name} was set back; the last states of {count} tasks are not in it",
+        len(tasks),
+        name=store.name,
+    )
 
-    task: int
-    job: Job
-    key: str = ""
 
-
-def receipts_in(lines: Iterable[str]) -> list[Receipt]:
-    """The receipts in these lines, as HistoryUnwritten prints them. Raises UsageError if there is none."""
-    found = []
-    for line in lines:
-        start = line.find("{")
-        try:
-            plain = json.loads(line[start:]) if start >= 0 else {}
-            if "job" in plain:
-                job = Job(str(plain["job"]), str(plain.get("url", "")))
-                found.append(Receipt(int(plain["task"]), job, str(plain.get("key", ""))))
-        except (ValueError, KeyError, TypeError):
-            continue
-    if not found:
-        hint = Message('a receipt is a line such as {"task": 12, "job": "…", "url": ""}')
-        raise UsageError(Message("the input has no receipt"), hint=hint)
-    return found
+def say_made(made: Sequence[tuple[int, int]]) -> None:
+    """Say which new tasks have the receipts that no task of the history could take."""
+    if made:
+        message = ngettext(
+            "the history lacked task {lost}; its receipt is task {ids} now",
+            "the history lacked tasks {lost}; their receipts are tasks {ids} now",
+            len(made),
+            lost=numbers(lost for lost, _ in made),
+            ids=numbers(id_ for _, id_ in made),
+        )
+        say(message)
 
 
 def settings() -> Config:

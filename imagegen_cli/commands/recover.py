@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagegen_cli.commands.console import (
     HANDFUL,
-    Receipt,
+    LIST_TELLS,
     all_there,
     answers,
     check_keys,
@@ -19,8 +19,8 @@ from imagegen_cli.commands.console import (
     line_of,
     numbers,
     printed,
-    receipts_in,
     say,
+    say_made,
     settings,
     unusable,
 )
@@ -66,17 +66,19 @@ from imagegen_cli.display.messages import WORDS
 from imagegen_cli.inputs import plan
 from imagegen_cli.net.image_files import left_behind, whole
 from imagegen_cli.settings.config import Config, load_config
-from imagegen_cli.settings.paths import expanded, kept_folder
+from imagegen_cli.settings.paths import expanded, kept_folder, working_folder
 from imagegen_cli.storage import serialize
+from imagegen_cli.storage.receipt_lines import Receipt, Refused, receipts_in
 from imagegen_cli.storage.records import UNFINISHED, Filter, Numbers, PlanChangedError, Record
 from imagegen_cli.storage.store import Store
 
 MAX_RECEIPTS_BYTES = 256 * 1024 * 1024
+MAX_REFUSED = 20
+"""Lines of a file that are refused one by one."""
 CANCEL_WAIT_S = 20.0
 """Seconds that `cancel` waits until the other process has cancelled its tasks."""
 WATCH_WAIT_S = 65.0
 """Seconds that `resume` watches the heartbeat of a process elsewhere that may be dead."""
-LIST_TELLS = Message("imagegen list shows what became of every task")
 LEFT = Message("left as they are: {ids}; {why}")
 PRICED = Message("{pictures}, {cost}")
 NOT_CANCELLED = Message("cannot be cancelled from here: {ids}; {why}")
@@ -102,8 +104,10 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
     config = settings()
     with history() as store:
         ids, run_id = task_ids(given, store), run_reference(run, store)
+        is_refused = False
         if receipts is not None:
-            ids = [*ids, *_restored(store, receipts)]
+            found, is_refused = _restored(store, config, receipts)
+            ids = [*ids, *found]
         _say_recovered(store.recover_receipts())
         wanted = _wanted(store, ids, run_id)
         tasks, left = _claimed_to_fetch(store, config, wanted, quiet=not ids)
@@ -122,13 +126,13 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         going = [task for task in tasks if isinstance(task.state, Running | Saving)]
         if not going:
             if lost or left:
-                return 5 if left else 1
+                return 5 if left or is_refused else 1
             waiting = 0 if ids else store.waiting_for_workers(run=run_id)
             hint = wait_for_workers(waiting) if waiting else LIST_TELLS
             raise NothingToDo(Message("there is nothing to resume"), hint=hint)
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
         code = _run(store, config, going, options, one_look=late)
-        return code or (5 if left else 0)
+        return code or (5 if left or is_refused else 0)
 
 
 def _say_recovered(ids: Sequence[TaskId]) -> None:
@@ -205,21 +209,53 @@ def _say_owned(records: Iterable[Record]) -> None:
             say(message.format(id=record.task.id, state=WORDS[type(record.task.state)]))
 
 
-def _restored(store: Store, path: Path) -> list[int]:
-    """Write the receipts of a file into the history. Returns the tasks that they belong to."""
+def _restored(store: Store, config: Config, path: Path) -> tuple[list[int], bool]:
+    """Write the receipts of a file into the history. Returns the tasks to fetch, and whether lines were refused."""
     try:
         text = sys.stdin.read() if str(path) == "-" else bytes_of(expanded(path), MAX_RECEIPTS_BYTES).decode()
     except (OSError, ValueError) as error:  # of a path with NUL in it, and of bytes that are no text
         raise UsageError(Message("{path} cannot be read: {why}").format(path=path, why=cause(error))) from error
-    found = receipts_in(text.splitlines())
-    ids = tuple(receipt.task for receipt in found)
-    keys = {record.task.id: record.task.key for record in store.find(Filter(ids=ids))}
-    ours = [one for one in found if one.task in keys and one.key in ("", keys[TaskId(one.task)])]
-    _say_strangers([one for one in found if one not in ours])
-    healed = store.restore_receipts((one.task, one.job) for one in ours)
-    if not healed:
+    lines = list(receipts_in(text))
+    refused = [line for line in lines if isinstance(line, Refused)]
+    _say_refused(path, refused)
+    found = [_placed(line, config) for line in lines if isinstance(line, Receipt)]
+    if not found:
+        hint = Message('a receipt is a line such as {"task": 12, "job": "…", "url": ""}')
+        raise UsageError(Message("the input has no receipt"), hint=hint)
+    restored = store.restore_receipts(found)
+    _say_strangers(restored.strangers)
+    say_made(restored.made)
+    held = store.find(Filter(ids=tuple(restored.held))) if restored.held else []
+    left = [record.task.id for record in held if _fetchable(record)]
+    ids: list[int] = [*restored.healed, *(id_ for _, id_ in restored.made), *left]
+    if not ids:
         raise NothingToDo(Message("the history needs none of these receipts"), hint=LIST_TELLS)
-    return list(healed)
+    return ids, bool(refused)
+
+
+def _say_refused(path: Path, refused: Sequence[Refused]) -> None:
+    for line in refused[:MAX_REFUSED]:
+        message = Message("line {number} of {path} is no receipt that can be used: {why}")
+        say(message.format(number=line.number, path=path, why=line.why))
+    if (more := len(refused) - MAX_REFUSED) > 0:
+        say(Message("… and {count} more").format(count=more))
+
+
+def _placed(receipt: Receipt, config: Config) -> Receipt:
+    """A receipt whose pictures go where its line says, if that is inside of the output folder; else into that."""
+    if receipt.planned is None:
+        return receipt
+    output = working_folder() / expanded(config.general.output)
+    return receipt._replace(planned=receipt.planned._replace(folder=_inside(receipt.planned.folder, output)))
+
+
+def _inside(folder: str, output: Path) -> str:
+    try:
+        if Path(folder).is_absolute() and Path(folder).resolve().is_relative_to(output.resolve()):
+            return folder
+    except (OSError, ValueError, RuntimeError):  # of links that go in a circle
+        pass
+    return str(output)
 
 
 def _say_strangers(receipts: Sequence[Receipt]) -> None:

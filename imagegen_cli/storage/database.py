@@ -235,13 +235,14 @@ class Database:
         """Leave nothing in free pages of what is deleted from now on."""
         self._db.execute("PRAGMA secure_delete = ON")
 
-    def _numbers(self, table: str, count: int) -> range:
-        """The next numbers of a table; SQLite gives none of them again."""
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    def _numbers(self, table: str, count: int, db: "Connection | None" = None) -> range:
+        """The next numbers of a table; SQLite gives none of them again. `db`: where it is not this thread's own."""
+        db = db or self._db
+        row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         if row is None:
-            self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
+            db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 0)", (table,))
         last = row["seq"] if row is not None else 0
-        self._db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last + count, table))
+        db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last + count, table))
         return range(last + 1, last + count + 1)
 
     def last_numbers(self) -> dict[str, int]:
@@ -283,9 +284,9 @@ class Database:
         """Send many statements whose results do not matter, inside a transaction."""
         return nullcontext()
 
-    def note_words(self, task: int) -> None:
-        """Note a new task, inside a transaction: the next search indexes it."""
-        search.note(self._db, task)
+    def note_words(self, task: int, db: "Connection | None" = None) -> None:
+        """Note a new task, inside a transaction: the next search indexes it. `db`: see `_numbers`."""
+        search.note(db or self._db, task)
 
     def forget_words(self, prompts: Mapping[int, str]) -> None:
         """Take tasks out of the index, which has all of them, inside a transaction."""

@@ -15,7 +15,8 @@ class Leases:
     """The lease of this process on its tasks, and what it knows of the leases of others.
 
     `owner`: the number of this process in the history, once it has claimed something. `fences`: for each of its tasks
-    the number of the claim. `lost`: its tasks that another process has claimed meanwhile.
+    the number of the claim. `lost`: its tasks that another process has claimed meanwhile. `is_without_tasks`: one of
+    them is not there, or is another task.
     """
 
     FIRST, AGAIN, NEXT = "0", "1", "process.heartbeat + 1"
@@ -26,6 +27,7 @@ class Leases:
         self.owner: int | None = None
         self.fences: dict[TaskId, int] = {}
         self.lost: set[TaskId] = set()
+        self.is_without_tasks = False
 
     def own(self, db: "Connection") -> int:
         """The number of this process. The first call inserts it, and deletes the rows of processes that are dead."""

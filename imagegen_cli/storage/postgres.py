@@ -21,7 +21,7 @@ from imagegen_cli.core.database_address import CODES, database_address
 from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
-from imagegen_cli.storage import places, postgres_schema, receipts, search
+from imagegen_cli.storage import places, postgres_schema, search
 from imagegen_cli.storage.database import (
     MAX_ABSENCE_S,
     MAX_LOCK_WAIT_S,
@@ -48,7 +48,7 @@ from imagegen_cli.storage.postgres_connection import (
 )
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
 from imagegen_cli.storage.rows import process_of
-from imagegen_cli.storage.store import ADD_WAIT_S, HEARTBEAT_S, Store
+from imagegen_cli.storage.store import ADD_WAIT_S, HEARTBEAT_S, SET_BACK, Store
 from imagegen_cli.storage.writer import NOTICED_S
 
 if TYPE_CHECKING:
@@ -118,7 +118,6 @@ LACKING = (
 CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 SILENT = f"{CLOCK} - greatest(heartbeat, extract(epoch FROM pg_postmaster_start_time())::double precision)"
 """Seconds since a process was heard of. While the server was away, no process could be heard."""
-SET_BACK = Message("the history {name} was set back to an earlier state, or is another one now")
 BEFORE_WORKERS = Message(
     "before workers start again: imagegen resume --receipts FILE, with what each of them has printed"
 )
@@ -358,18 +357,18 @@ class PostgresStore(Store):
 
     @property
     def is_set_back(self) -> bool:
-        return self._commits.is_set_back
+        return self._commits.is_set_back or super().is_set_back
 
     def cancel_requests(self) -> "list[TaskId]":
         """None of a history that was set back: there this process' number may be another's now."""
-        if not self.is_set_back:
+        if not self._commits.is_set_back:
             return super().cancel_requests()
         if not self._writer.behind_s:
             self._writer.change("SELECT 1")  # is refused, and so the receipts are saved
         return []
 
     def save_receipts(self, db: "Connection | None") -> None:
-        if not self.is_set_back or not isinstance(db, PostgresConnection):
+        if not self._commits.is_set_back or not isinstance(db, PostgresConnection):
             return
         fresh = [sent for id_, sent in list(self._sent.items()) if id_ not in self._saved]
         with suppress(psycopg.Error), db.for_receipts():
@@ -380,8 +379,7 @@ class PostgresStore(Store):
     def _receipts_saved(self, db: PostgresConnection, fresh: "Sequence[Sent]") -> "set[TaskId]":
         db.execute(BEGIN_WRITING)
         try:
-            complete = receipts.keep(db, fresh, self.now())
-            receipts.recover(db, self._leases.living(db))
+            complete = self._put_receipts(db, fresh)
             db.execute("COMMIT")
         except BaseException:
             roll_back(db)
@@ -390,8 +388,6 @@ class PostgresStore(Store):
 
     @property
     def trouble(self) -> str:
-        if self.is_set_back:
-            return SET_BACK.format(name=self.name)
         return super().trouble or ("" if self._listener is None else self._listener.trouble)
 
     def close(self) -> "list[Task]":
@@ -402,7 +398,7 @@ class PostgresStore(Store):
         unwritten = super().close()
         if self._listener is not None:
             self._listener.close()
-        return self._with_receipts(unwritten) if self.is_set_back else unwritten
+        return self._with_receipts(unwritten) if self._commits.is_set_back else unwritten
 
     def _with_receipts(self, unwritten: "list[Task]") -> "list[Task]":
         """These tasks and those whose written states were lost when the history was set back, each with its receipt."""
@@ -536,9 +532,9 @@ class PostgresStore(Store):
     def delete_securely(self) -> None:
         """Do nothing: the server cleans its pages by VACUUM."""
 
-    def _numbers(self, table: str, count: int) -> range:
+    def _numbers(self, table: str, count: int, db: "Connection | None" = None) -> range:
         query = "UPDATE numbering SET last = last + ? WHERE name = ? RETURNING last"
-        last = int(self._db.execute(query, (count, table)).fetchone()[0])
+        last = int((db or self._db).execute(query, (count, table)).fetchone()[0])
         return range(last - count + 1, last + 1)
 
     def last_numbers(self) -> dict[str, int]:
@@ -600,7 +596,7 @@ class PostgresStore(Store):
     def in_bulk(self) -> AbstractContextManager[Any]:
         return self._postgres.raw.pipeline()  # type: ignore[no-any-return]
 
-    def note_words(self, _task: int) -> None:
+    def note_words(self, _task: int, _db: "Connection | None" = None) -> None:
         """Do nothing: the row has them."""
 
     def forget_words(self, _prompts: Mapping[int, str]) -> None:

@@ -107,6 +107,12 @@ def keep(db: "Connection", sent: Iterable[Sent], at: float) -> set[TaskId]:
     return complete
 
 
+def is_there(db: "Connection", task: Task) -> bool:
+    """Whether the history has this task; its number alone may be another one's."""
+    row = db.execute("SELECT run, name, prompt FROM task WHERE id = ?", (task.id,)).fetchone()
+    return row is not None and _is_same(row, task)
+
+
 def _is_same(row: Any, task: Task) -> bool:
     return bool((row["run"], row["name"], row["prompt"]) == (task.run, task.name, task.request.prompt))
 

@@ -35,6 +35,8 @@ class Record(NamedTuple):
     """The machine that it was last at; empty in an early history."""
     owner: int | None = None
     """The number of the process that claimed it last, whether it lives or not."""
+    identity: str = ""
+    """See `Planned`."""
 
     @property
     def waits_for_worker(self) -> bool:

@@ -124,7 +124,7 @@ def _from_state(state: State) -> Json:  # noqa: PLR0911 - one return a state
         case Queued():
             return {}
         case Submitting(job, quote):
-            return _with_job(job) | ({"quote": _from_quote(quote)} if quote else {})
+            return _with_job(job) | ({"quote": from_quote(quote)} if quote else {})
         case Running(job, images, unconfirmed):
             plain = {"images": [_from_image(image) for image in images]}
             return _with_job(job) | plain | ({"unconfirmed": True} if unconfirmed else {})
@@ -229,7 +229,7 @@ def _to_failed(data: Json, job: Job | None, images: tuple[Image, ...]) -> Failed
     return Failed(reason, _said(data, "message"), job, images, _remark(data, "hint"), data.get("final", False), paid)
 
 
-def _from_quote(quote: Quote) -> Json:
+def from_quote(quote: Quote) -> Json:
     each = {"micros": quote.each.micros, "unit": quote.each.unit} if quote.each else {}
     return {"images": quote.images, "source": str(quote.source)} | each
 

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from imagegen_cli.core.budget import Limit
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.durations import Span
-from imagegen_cli.core.errors import HistoryError
+from imagegen_cli.core.errors import HistoryError, Reason
 from imagegen_cli.core.events import Event, TaskChanged
 from imagegen_cli.core.language import Message
-from imagegen_cli.core.money import Money, Price
+from imagegen_cli.core.money import Money, Price, Quote
 from imagegen_cli.core.task import (
     ENDED,
     Cancelled,
     CancelOutcome,
+    Failed,
     ImageRequest,
     Job,
     Queued,
@@ -36,10 +37,22 @@ from imagegen_cli.core.task import (
     TaskId,
     word,
 )
-from imagegen_cli.storage import charges, pictures, places, prices, receipts, search, serialize, updates
+from imagegen_cli.storage import (
+    charges,
+    missing_tasks,
+    pictures,
+    places,
+    prices,
+    receipts,
+    search,
+    serialize,
+    updates,
+)
 from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
+from imagegen_cli.storage.missing_tasks import Restored
 from imagegen_cli.storage.processes import Process, this_process
+from imagegen_cli.storage.receipt_lines import Origin, Receipt, receipt_of
 from imagegen_cli.storage.receipts import Sent
 from imagegen_cli.storage.records import (
     UNFINISHED,
@@ -69,6 +82,7 @@ TAKEN = (
     "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
 )
 """What a worker has taken and not ended, in the words of the index."""
+SET_BACK = Message("the history {name} was set back to an earlier state, or is another one now")
 MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
@@ -95,6 +109,13 @@ class Store(Database):
         self._heartbeat_at = -math.inf
         self._sent: dict[TaskId, Sent] = {}
         """What this process has receipts for, whatever has become of the history since."""
+        self._origins: dict[TaskId, Origin] = {}
+        """When and for which list the tasks of this process were planned, as the history has said."""
+        self._quotes: dict[TaskId, Quote] = {}
+        """What their last submits were expected to cost."""
+        self._run_of_missing: RunId | None = None
+        self.made: list[tuple[int, TaskId]] = []
+        """Tasks that the history lacked when this process put their receipts back: their old numbers, and the new."""
         self._receipts_seen = 0
         """The last receipt when none was misplaced."""
         self._cancelling: set[TaskId] = set()
@@ -124,6 +145,8 @@ class Store(Database):
         Returns the tasks whose last state could not be written: the wait for a lock is as long as always.
         """
         unwritten = self._writer.close()
+        if self._leases.is_without_tasks:
+            unwritten = self._with_lost(unwritten)
         with suppress(HistoryError):  # the lease dies with this process anyway
             if self._leases.owner is not None and not unwritten:
                 with self._transaction():
@@ -135,8 +158,53 @@ class Store(Database):
         self._db.close()
         return unwritten
 
+    def _with_lost(self, unwritten: list[Task]) -> list[Task]:
+        """Put back what this history lacks. Returns also the tasks whose receipts could not be written."""
+        try:
+            with self._transaction():
+                self._put_receipts(self._db, list(self._sent.values()))
+        except HistoryError:
+            lost = {id_: sent.task for id_, sent in self._sent.items()}
+            return list((lost | {task.id: task for task in unwritten if task.id not in lost}).values())
+        return unwritten
+
+    def _put_receipts(self, db: "Connection", sent: Sequence[Sent]) -> set[TaskId]:
+        """Write into a history that was set back what it lacks. Returns the tasks of which it lacks nothing.
+
+        Only inside of a writing transaction. Where a receipt fits no task of it, it gets a new one.
+        """
+        complete = receipts.keep(db, sent, self.now())
+        receipts.recover(db, self._leases.living(db))
+        known = {one.task.id: one.task.run for one in sent if receipts.is_there(db, one.task)}
+        found = [self._receipt(one.task, one.task.job) for one in sent if one.task.job is not None]
+        held = missing_tasks.holders(db, [(_provider_of(one, None), one.job.id) for one in found], known)
+        lost = [one for one in found if (_provider_of(one, None), one.job.id) not in held]
+        self.made += self._make(db, lost)
+        return complete - {TaskId(one.task) for one in lost}
+
+    def _make(self, db: "Connection", lost: Sequence[Receipt]) -> list[tuple[int, TaskId]]:
+        if not lost:
+            return []
+        numbering = missing_tasks.Numbering(
+            lambda table, count: self._numbers(table, count, db),
+            self.words_of,
+            lambda id_: self.note_words(id_, db),
+            self.now(),
+        )
+        self._run_of_missing, ids = missing_tasks.make(db, lost, self._run_of_missing, numbering)
+        return list(zip((one.task for one in lost), ids, strict=True))
+
+    def _receipt(self, task: Task, job: Job) -> Receipt:
+        return receipt_of(task, job, self._origins.get(task.id, Origin()), self._quotes.get(task.id))
+
+    def receipts_of(self, tasks: Iterable[Task]) -> list[Receipt]:
+        """The receipts of those of these tasks that have one, with all that is needed to make the tasks again."""
+        return [self._receipt(task, task.job) for task in tasks if task.job is not None]
+
     def record(self, event: Event) -> None:
         """Write an event soon: this is a Sink. It returns at once; see `flush`."""
+        if isinstance(event, TaskChanged) and isinstance(event.task.state, Submitting) and event.task.state.quote:
+            self._quotes[event.task.id] = event.task.state.quote
         if isinstance(event, TaskChanged) and event.task.job is not None:
             self._note_sent(event.task)
         self._writer.put(event)
@@ -149,8 +217,8 @@ class Store(Database):
 
     @property
     def is_set_back(self) -> bool:
-        """Whether the history was set back to an earlier state: this process writes nothing more into it."""
-        return False
+        """Whether the history was set back to an earlier state: this process sends nothing more."""
+        return self._leases.is_without_tasks
 
     @property
     def behind_s(self) -> float:
@@ -182,6 +250,8 @@ class Store(Database):
     @property
     def trouble(self) -> str:
         """Why nothing could be written, or heard, for some seconds; empty where all is well."""
+        if self.is_set_back:
+            return SET_BACK.format(name=self.name)
         if (behind := self._writer.behind_s) <= NOTICED_S:
             return ""
         said = Message("the history {name} has not been written for {seconds:.0f} s")
@@ -276,6 +346,7 @@ class Store(Database):
         )
         updates.write_request(self._db, task)
         updates.remember(self._db, task.id, item)
+        self._origins[task.id] = Origin(before.created, item.source, item.identity)
         return task
 
     def _insert(self, run: RunId, item: Planned, *, for_workers: bool = False) -> Task:
@@ -287,6 +358,7 @@ class Store(Database):
         self.note_words(item.id)
         if not for_workers:
             self._leases.fences[item.id] = 1
+            self._origins[item.id] = Origin(now, item.source, item.identity)
         return Task(
             id=item.id, run=run, request=item.request, state=Queued(), folder=item.folder, name=item.name,
             key=key_of(self._token, item.id, now), expected_images=item.expected_images, alternatives=item.alternatives,
@@ -324,6 +396,7 @@ class Store(Database):
                     task = replace(current.task, state=state)
                     is_shared = for_workers and current.shared
                     if self._take_over(task, current.fence + 1, owner, again=again, shared=is_shared):
+                        self._origins[task.id] = Origin(current.created, current.source, current.identity)
                         taken.append(task)
                     else:
                         changed.append(current)
@@ -404,6 +477,7 @@ class Store(Database):
             tasks = [replace(task, folder=folder) if folder else task for _, task in found]
         for row, _ in found:
             self._leases.fences[TaskId(row["id"])] = row["fence"] + 1
+            self._origins[TaskId(row["id"])] = Origin(row["created"], row["source"], row["identity"])
             self._leases.lost.discard(TaskId(row["id"]))
         return tasks
 
@@ -581,24 +655,51 @@ class Store(Database):
             query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
             return {TaskId(row["id"]) for row in self._db.execute(query, (self._leases.owner,))}
 
-    def restore_receipts(self, found: Iterable[tuple[int, Job]]) -> list[TaskId]:
-        """Write receipts that an earlier process could not write. Returns the tasks that they belong to.
+    def restore_receipts(self, found: Sequence[Receipt]) -> Restored:
+        """Write receipts that an earlier process could not write.
 
-        Only a task that was being sent, or that is uncertain, gets one, and one that waits to be sent: the history may
-        have been set back. All others are known to have gone on.
+        A task that was being sent, or that is uncertain, gets its own, and one that waits to be sent: the history may
+        have been set back. A receipt that no task holds, and that its task cannot take, gets a new task.
         """
-        healed: list[TaskId] = []
         with self._transaction():
-            for id_, job in found:
-                current = self._by_id([id_]).get(id_)
-                if current is None or (self._is_other(current) and not isinstance(current.task.state, Queued)):
-                    continue
-                if isinstance(current.task.state, Queued) and job.id not in self._jobs_before(id_):
-                    receipts.put_back(self._db, id_, Running(job), current.fence + 1)
-                    healed.append(current.task.id)
-                elif updates.heal(self._db, id_, Running(job), sending=True):
-                    healed.append(current.task.id)
-        return healed
+            known = self._by_id(sorted({one.task for one in found}))
+            records = [known.get(TaskId(one.task)) for one in found]
+            named = [
+                record if record is not None and _is_of(one, record.task) else None
+                for one, record in zip(found, records, strict=True)
+            ]
+            jobs = [(_provider_of(one, record), one.job.id) for one, record in zip(found, named, strict=True)]
+            runs = {record.task.id: record.task.run for record in named if record is not None}
+            held = missing_tasks.holders(self._db, jobs, runs)
+            healed: dict[TaskId, None] = {}
+            before: dict[TaskId, None] = {}
+            lost: dict[tuple[str, str], Receipt] = {}
+            strangers: list[Receipt] = []
+            for one, record, job in zip(found, named, jobs, strict=True):
+                holder, own = held.get(job), None if record is None else record.task.id
+                if record is not None and holder in (None, own) and own not in healed and self._takes(record, one):
+                    healed[record.task.id] = None
+                    held[job] = record.task.id
+                elif holder is not None:
+                    before[holder] = None
+                elif one.planned is not None:
+                    lost.setdefault(job, one)
+                elif record is None:
+                    strangers.append(one)
+            made = self._make(self._db, list(lost.values()))
+        return Restored(list(healed), [id_ for id_ in before if id_ not in healed], made, strangers)
+
+    def _takes(self, record: Record, receipt: Receipt) -> bool:
+        """Let a task have its receipt; whether it could take it."""
+        state, id_ = record.task.state, record.task.id
+        if isinstance(state, Queued) and receipt.job.id not in self._jobs_before(id_):
+            receipts.put_back(self._db, id_, Running(receipt.job), record.fence + 1)
+        else:
+            may_heal = not self._is_other(record) and (receipt.planned is None or _waits_for_receipt(state))
+            if not (may_heal and updates.heal(self._db, id_, Running(receipt.job), sending=True)):
+                return False
+        receipts.write(self._db, id_, record.fence, receipt.job, self.now())
+        return True
 
     def _jobs_before(self, id_: int) -> set[str]:
         """The jobs of earlier attempts of a task: none of them is what its next one came to."""
@@ -1008,3 +1109,20 @@ class Store(Database):
                 if row["id"] in owners and self._leases.is_alive(self._db, row):
                     living[row["id"]] = process_of(row)
         return [record_of(row, living, self._token) for row in rows]
+
+
+def _is_of(receipt: Receipt, task: Task) -> bool:
+    """Whether a receipt is of this task, and not of another one with its number."""
+    return receipt.key in ("", task.key)
+
+
+def _provider_of(receipt: Receipt, record: Record | None) -> str:
+    """The provider that has the job; empty where nothing tells it."""
+    if receipt.planned is not None:
+        return receipt.planned.request.provider
+    return "" if record is None else record.task.request.provider
+
+
+def _waits_for_receipt(state: State) -> bool:
+    """Whether only a receipt tells what became of a request."""
+    return isinstance(state, Submitting) or (isinstance(state, Failed) and state.reason is Reason.UNCERTAIN)

@@ -255,9 +255,13 @@ def heal(db: "Connection", id_: int, state: State, *, sending: bool = False) -> 
 def _leave_to_others(db: "Connection", event: TaskChanged, leases: Leases) -> None:
     """Write down what a service knows a task by whose state this process must not change any more.
 
-    A submit that has lost its task is not sent: an id of ours for it is no receipt.
+    A submit that has lost its task is not sent: an id of ours for it is no receipt. Where the history was set back, the
+    number may be another task's, which gets nothing.
     """
     id_, state = event.task.id, event.task.state
+    if not receipts.is_there(db, event.task):
+        leases.is_without_tasks = True
+        return
     if isinstance(state, Submitting):
         receipts.recover(db, leases.living(db))
         return
