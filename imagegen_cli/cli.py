@@ -909,7 +909,8 @@ def _for_people(text: str, hanging: int) -> str:
     """A text as `notice` breaks it on a terminal, and literally elsewhere, where no display needs to be imported."""
     from imagegen_cli.core.text import is_capable_terminal, literal  # noqa: PLC0415
 
-    if not is_capable_terminal(sys.stderr, os.environ) or text.endswith("}"):  # a receipt stays one line, to be copied
+    is_receipt = text.startswith('imagegen: {"task"')  # it stays one line, so that it can be copied
+    if is_receipt or not is_capable_terminal(sys.stderr, os.environ):
         return literal(text, sys.stderr.encoding or "utf-8")
     from imagegen_cli.display.notices import notice  # noqa: PLC0415
 

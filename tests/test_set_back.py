@@ -273,7 +273,9 @@ def test_printed_receipts_are_given_back_to_tasks_that_wait(store: Store, where:
     first, second = queued(store, "a", "b")
     assert store.restore_receipts([Receipt(first, JOB), Receipt(99, JOB)]).healed == [first]
     assert task_of(store, first) == Running(JOB)
-    assert store.restore_receipts([Receipt(first, JOB)]) == Restored(healed=[], held=[TaskId(first)], made=[], strangers=[])
+    assert store.restore_receipts([Receipt(first, JOB)]) == Restored(
+        healed=[], held=[TaskId(first)], made=[], strangers=[]
+    )
     _, (task,) = enter(store, planned("c"))
     become(store, task, Submitting(), Running(JOB), Failed(Reason.SERVER, "no", job=JOB, may_be_paid=False))
     store.claim([(one(store, task), Queued())], again=True)

@@ -106,17 +106,26 @@ def history(*, patience_s: float = 0.0) -> Iterator[Store]:
         if unwritten := _closed(store):
             error_ = _unwritten(store, unwritten)
             for line in (*error_.message.splitlines(), error_.hint):
-                say(line)
+                _say_whole(line) if line.startswith("{") else say(line)
         raise
     if unwritten := _closed(store):
         raise _unwritten(store, unwritten)
+
+
+def _say_whole(receipt: str) -> None:
+    """A receipt on stderr, unbroken, so that it can be copied."""
+    Printer(sys.stderr).line(receipt)
 
 
 def _closed(store: Store) -> list[Task]:
     """Close the history. Returns the tasks that could not be written, also where a signal ends the wait for them."""
     with signals(lambda _code: store.hurry()):
         unwritten = store.close()
-    say_made(store.made)
+    if store.made:
+        from imagegen_cli.commands.made_anew import go_on  # noqa: PLC0415 - few histories were set back
+
+        for line in go_on(store.made):
+            say(line)
     return unwritten
 
 
@@ -167,19 +176,6 @@ def _lacking(store: Store, tasks: Sequence[Task], receipts: int) -> Message:
         len(tasks),
         name=store.name,
     )
-
-
-def say_made(made: Sequence[tuple[int, int]]) -> None:
-    """Say which new tasks have the receipts that no task of the history could take."""
-    if made:
-        message = ngettext(
-            "the history lacked task {lost}; its receipt is task {ids} now",
-            "the history lacked tasks {lost}; their receipts are tasks {ids} now",
-            len(made),
-            lost=numbers(lost for lost, _ in made),
-            ids=numbers(id_ for _, id_ in made),
-        )
-        say(message)
 
 
 def settings() -> Config:

@@ -266,6 +266,8 @@ def _wants_sheet(options: GenerateOptions, config: Config) -> bool:
 
 def _draw_sheet(store: Store, run_id: RunId, code: int) -> None:
     """Draw the sheet of a comparison. What goes wrong is said and changes nothing: the pictures are on the disk."""
+    if store.is_set_back:  # it lacks the run, or has another one with its number
+        return
     try:
         from imagegen_cli.commands.gallery import sheet_after  # noqa: PLC0415 - one task is compared with nothing
 

@@ -20,10 +20,10 @@ from imagegen_cli.commands.console import (
     numbers,
     printed,
     say,
-    say_made,
     settings,
     unusable,
 )
+from imagegen_cli.commands.made_anew import go_on
 from imagegen_cli.commands.options import Progress, RunOptions, SpendOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import (
@@ -224,10 +224,11 @@ def _restored(store: Store, config: Config, path: Path) -> tuple[list[int], bool
         raise UsageError(Message("the input has no receipt"), hint=hint)
     restored = store.restore_receipts(found)
     _say_strangers(restored.strangers)
-    say_made(restored.made)
+    for message in go_on(restored.made):
+        say(message)
     held = store.find(Filter(ids=tuple(restored.held))) if restored.held else []
     left = [record.task.id for record in held if _fetchable(record)]
-    ids: list[int] = [*restored.healed, *(id_ for _, id_ in restored.made), *left]
+    ids: list[int] = [*restored.healed, *(one.id for one in restored.made), *left]
     if not ids:
         raise NothingToDo(Message("the history needs none of these receipts"), hint=LIST_TELLS)
     return ids, bool(refused)

@@ -88,6 +88,7 @@ AWAY = Message(
     " printed at the end"
 )
 SET_BACK = Message("{why}; nothing more is sent, what was sent comes to its end, and its receipts are printed then")
+SET_BACK_HERE = Message("{why}; nothing more is sent, and the receipts of what was sent are put into it at the end")
 LAST_ANSWERS_S = 2.0
 """Seconds that a second signal leaves to submits on their way, for their answers."""
 HANGUP_WAIT_S = 10.0
@@ -216,6 +217,7 @@ class Session:
             preview=self._options.preview,
             keys=self._keys,
             taken_by=partial(taken_by, self._store),
+            is_set_back=lambda: self._store.is_set_back,
         )
         display = Guarded(chosen, stderr=output.stderr)
         with signals(self._signalled), output, suppress(asyncio.CancelledError):
@@ -246,7 +248,7 @@ class Session:
         """The last line: what was left unsent for want of money, and the command that sends it."""
         unsent = [id_ for id_, task in self._tasks.items() if _is_unsent(task) and id_ not in self._cancelled_before]
         because = self._budget_reached or self._out_of_credits
-        if self._feed is not None or not (unsent and because and self._spending is not None):
+        if self._store.is_set_back or self._feed is not None or not (unsent and because and self._spending is not None):
             return  # what a worker has not sent waits for others, or was queued with a budget: `work` says so
         left = [self._tasks[id_] for id_ in unsent]
         refused = [id_ for id_, task in self._tasks.items() if _is_without_credits(task) and not self._budget_reached]
@@ -592,6 +594,8 @@ class Session:
 
     def _say_lost(self, display: Display) -> None:
         """Say of which tasks another process has the claim: this one has let go of them, whatever they wait for."""
+        if self._store.is_set_back:
+            return
         lost = set(self._store.lost)
         known = {id_: self._tasks[id_].state for id_ in lost - self._told_lost if id_ in self._tasks}
         if fresh := [id_ for id_, state in known.items() if not isinstance(state, ENDED)]:
@@ -604,7 +608,8 @@ class Session:
         if not self._is_set_back_told and self._runner is not None:
             self._is_set_back_told = True
             self._runner.drain()
-            display.say(SET_BACK.format(why=why))
+            message = SET_BACK if self._store.is_remote else SET_BACK_HERE
+            display.say(message.format(why=why))
 
     def _noticed(self, before: str, display: Display) -> str:
         """Say once that the history is not to be had, and once that it is again. Returns what is wrong with it."""

@@ -62,7 +62,7 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
             say(_what_waits(waiting, ", ".join(sorted(names)), once=once))
         session = Session(store, config, options, spending=Spending(config, spend, names), feed=feed)
         code = session.run_tasks(RunId(0), (), providers=feed.providers)
-        for run, because in feed.reached.items():
+        for run, because in feed.reached.items() if not store.is_set_back else ():
             _say_reached(store, config, run, because)
         if feed.error is not None:
             raise feed.error

@@ -151,6 +151,10 @@ def nothing_taken(_words: str, _run: RunId) -> Collection[TaskId]:
     return ()
 
 
+def never() -> bool:
+    return False
+
+
 def unknown(_task: Task) -> float | None:
     return None
 
@@ -159,7 +163,7 @@ class Board:
     """`estimate` gives the seconds that a task like this one took before.
 
     `previews`: how many running tasks keep their latest preview; each is a picture in memory. `taken_by`: see
-    TakenBy.
+    TakenBy. `is_set_back`: whether the history was set back to before the run, so that no command may name its tasks.
     """
 
     def __init__(
@@ -168,8 +172,10 @@ class Board:
         estimate: Callable[[Task], float | None] = unknown,
         previews: int = 0,
         taken_by: TakenBy = nothing_taken,
+        is_set_back: Callable[[], bool] = never,
     ) -> None:
         self.taken_by = taken_by
+        self.is_set_back = is_set_back
         self.rows: dict[TaskId, Row] = {}
         self.active: dict[TaskId, Row] = {}
         self.delayed: dict[TaskId, Row] = {}

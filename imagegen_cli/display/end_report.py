@@ -57,8 +57,11 @@ SummaryLine = tuple[Tone, str]
 def summary(board: Board, now: float, times: str) -> list[SummaryLine]:
     """The result of a run, why tasks failed, and what to do about it. `times` is the sign before a count.
 
-    A run of one task gets only its cost and the advice: the rest was printed when the task ended.
+    A run of one task gets only its cost and the advice: the rest was printed when the task ended. Where the history was
+    set back, no line names a task: its number may be another one's there.
     """
+    if board.is_set_back():
+        return [*([(Tone.TOTAL, total(board, now))] if len(board.rows) > 1 else []), *spent(board)]
     failed = [row for row in board.rows.values() if isinstance(row.task.state, Failed)]
     again = to_repeat(failed)
     if len(board.rows) > 1:

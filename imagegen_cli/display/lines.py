@@ -335,7 +335,7 @@ def summary_object(board: Board, now: float) -> dict[str, Any]:
         "pictures": board.pictures,
         "seconds": round(board.lasted(now), 3),
         "reasons": {str(reason): count for reason, count in board.reasons.most_common() if count},
-        "resumable": sorted(board.resumable),
+        "resumable": [] if board.is_set_back() else sorted(board.resumable),
         "costs": costs_plainly(board.costs),
     }
 

@@ -6,6 +6,7 @@ inside a writing transaction that is open already, so that of several processes 
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from imagegen_cli.core.task import Queued, RunId, Running, Task, TaskId
 from imagegen_cli.storage import charges, receipts, updates
 from imagegen_cli.storage.receipt_lines import Receipt
 from imagegen_cli.storage.records import Planned
-from imagegen_cli.storage.rows import parts
+from imagegen_cli.storage.rows import key_of, parts
 
 if TYPE_CHECKING:
     from imagegen_cli.storage.dialect import Connection
@@ -31,22 +32,36 @@ Held = dict[tuple[str, str], TaskId]
 """By provider and job, the task that holds it."""
 
 
+class Made(NamedTuple):
+    """A new task: its number and key, and those that its receipt names.
+
+    `has_parts`: the part files of the key that the receipt names are of no other task of this history.
+    """
+
+    lost: int
+    lost_key: str
+    id: TaskId
+    key: str
+    folder: str
+    has_parts: bool
+
+
 class Restored(NamedTuple):
     """What became of receipts: tasks that took theirs, that held theirs before, and that were made for theirs.
 
-    `made`: by the number that the receipt names, the new tasks. `strangers`: receipts whose task the history lacks, and
-    that do not tell enough to make it.
+    `strangers`: receipts whose task the history lacks, and that do not tell enough to make it.
     """
 
     healed: Sequence[TaskId] = ()
     held: Sequence[TaskId] = ()
-    made: Sequence[tuple[int, TaskId]] = ()
+    made: Sequence[Made] = ()
     strangers: Sequence[Receipt] = ()
 
 
 class Numbering(NamedTuple):
-    """What making tasks needs of the history: numbers, words for searches, a note for the index, and the time."""
+    """What making tasks needs of the history: token, numbers, words for searches, a note for the index, time."""
 
+    token: str
     next: Callable[[str, int], range]
     words_of: Callable[[str], str]
     note: Callable[[int], None]
@@ -94,7 +109,7 @@ def _job_in(row: Any, provider: str) -> tuple[str, str]:
 
 def make(
     db: "Connection", lost: Sequence[Receipt], run: RunId | None, numbering: Numbering
-) -> tuple[RunId, list[TaskId]]:
+) -> tuple[RunId, list[Made]]:
     """Make a task of each of these receipts, which tell how. Returns their run and them.
 
     They run at their services, and belong to no process. `run`: one that was begun for such tasks before.
@@ -104,13 +119,26 @@ def make(
         started = "INSERT INTO run (id, command, source, started) VALUES (?, ?, '', ?)"
         db.execute(started, (run, COMMAND, numbering.at))
     items = [(receipt, receipt.planned) for receipt in lost if receipt.planned is not None]
-    ids = [TaskId(number) for number in numbering.next("task", len(items))]
-    for (receipt, item), id_ in zip(items, ids, strict=True):
-        _make(db, receipt, item._replace(id=id_), run, numbering)
-    return run, ids
+    ids = numbering.next("task", len(items))
+    keys = Counter([receipt.key for receipt in lost]) + _keys_of(
+        db, [receipt.task for receipt in lost], numbering.token
+    )
+    made = [
+        _make(db, receipt, item._replace(id=TaskId(id_)), run, numbering)
+        for (receipt, item), id_ in zip(items, ids, strict=True)
+    ]
+    return run, [one._replace(has_parts=bool(one.lost_key) and keys[one.lost_key] == 1) for one in made]
 
 
-def _make(db: "Connection", receipt: Receipt, item: Planned, run: RunId, numbering: Numbering) -> None:
+def _keys_of(db: "Connection", ids: Sequence[int], token: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for some in parts(ids):
+        query = "SELECT id, created FROM task WHERE id IN (SELECT value FROM json_each(?))"
+        found.update(key_of(token, row["id"], row["created"]) for row in db.execute(query, (json.dumps(some),)))
+    return found
+
+
+def _make(db: "Connection", receipt: Receipt, item: Planned, run: RunId, numbering: Numbering) -> Made:
     """The submit was paid when it was sent: its charge counts from then on, and no budget is asked."""
     id_ = item.id
     created = min(receipt.created or numbering.at, numbering.at)
@@ -123,3 +151,4 @@ def _make(db: "Connection", receipt: Receipt, item: Planned, run: RunId, numberi
     charges.reserve(db, task, receipt.quote or NOT_KNOWN, 0, created)
     receipts.put_back(db, id_, Running(receipt.job), 1)
     receipts.write(db, id_, 0, receipt.job, numbering.at)
+    return Made(receipt.task, receipt.key, id_, key_of(numbering.token, id_, created), item.folder, has_parts=False)

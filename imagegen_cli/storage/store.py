@@ -50,7 +50,7 @@ from imagegen_cli.storage import (
 )
 from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
-from imagegen_cli.storage.missing_tasks import Restored
+from imagegen_cli.storage.missing_tasks import Made, Restored
 from imagegen_cli.storage.processes import Process, this_process
 from imagegen_cli.storage.receipt_lines import Origin, Receipt, receipt_of
 from imagegen_cli.storage.receipts import Sent
@@ -114,8 +114,8 @@ class Store(Database):
         self._quotes: dict[TaskId, Quote] = {}
         """What their last submits were expected to cost."""
         self._run_of_missing: RunId | None = None
-        self.made: list[tuple[int, TaskId]] = []
-        """Tasks that the history lacked when this process put their receipts back: their old numbers, and the new."""
+        self.made: list[Made] = []
+        """Tasks that the history lacked when this process put their receipts back."""
         self._receipts_seen = 0
         """The last receipt when none was misplaced."""
         self._cancelling: set[TaskId] = set()
@@ -182,17 +182,18 @@ class Store(Database):
         self.made += self._make(db, lost)
         return complete - {TaskId(one.task) for one in lost}
 
-    def _make(self, db: "Connection", lost: Sequence[Receipt]) -> list[tuple[int, TaskId]]:
+    def _make(self, db: "Connection", lost: Sequence[Receipt]) -> list[Made]:
         if not lost:
             return []
         numbering = missing_tasks.Numbering(
+            self._token,
             lambda table, count: self._numbers(table, count, db),
             self.words_of,
             lambda id_: self.note_words(id_, db),
             self.now(),
         )
-        self._run_of_missing, ids = missing_tasks.make(db, lost, self._run_of_missing, numbering)
-        return list(zip((one.task for one in lost), ids, strict=True))
+        self._run_of_missing, made = missing_tasks.make(db, lost, self._run_of_missing, numbering)
+        return made
 
     def _receipt(self, task: Task, job: Job) -> Receipt:
         return receipt_of(task, job, self._origins.get(task.id, Origin()), self._quotes.get(task.id))
