@@ -447,11 +447,11 @@ def test_pictures_that_lie_half_saved_go_with_their_task(tmp_path: Path, server:
     assert program.run("run", "first #now", "-p", "studio", "-q").code == 0
     folder = tmp_path / "images"
     (picture,) = [path for path in program.pictures() if "-1.png" in path.name]
-    for key in ("t-5", "t-1"):
+    for key in ("abc-5", "abc-1"):
         (folder / f".imagegen-{key}-1.part").write_bytes(picture.read_bytes())
     receipt = a_receipt()
     assert receipt.planned is not None
-    receipt = receipt._replace(planned=receipt.planned._replace(folder=str(folder)))
+    receipt = receipt._replace(key="abc-5", planned=receipt.planned._replace(folder=str(folder)))
     with closing(opened(program.home / "history.db")) as store:
         key = store.find(Filter())[0].task.key
         (folder / f".imagegen-{key}-1.part").write_bytes(picture.read_bytes())
@@ -459,5 +459,5 @@ def test_pictures_that_lie_half_saved_go_with_their_task(tmp_path: Path, server:
         made = store.restore_receipts([receipt, of_another]).made
     carry_parts(made)
     assert {path.name for path in folder.glob(".imagegen-*")} == {
-        f".imagegen-{made[0].key}-1.part", ".imagegen-t-1-1.part", f".imagegen-{key}-1.part",
+        f".imagegen-{made[0].key}-1.part", ".imagegen-abc-1-1.part", f".imagegen-{key}-1.part",
     }  # fmt: skip
