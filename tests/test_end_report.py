@@ -92,6 +92,18 @@ def test_each_thing_that_can_be_done_is_one_command() -> None:
     assert sum("imagegen" in line for line in found) == 3, "no hint repeats one of them"
 
 
+def test_after_a_set_back_no_line_names_a_task_or_a_run() -> None:
+    """The history lacks them, or has others with their numbers."""
+    made = board(
+        Failed(Reason.TIMEOUT, "late", job=Job("j")), Failed(Reason.SERVER, "no"), Cancelled(CancelOutcome.NOT_SENT)
+    )
+    assert len(lines(made)) > 1
+    made.is_set_back = lambda: True
+    ((_, line),) = summary(made, 9.0, "×")
+    assert "imagegen" not in line
+    assert line.startswith("3 tasks: 2 failed, 1 cancelled")
+
+
 def test_one_reason_alone_has_its_command_in_its_hint() -> None:
     found = lines(board(Done(("x",)), *[Failed(Reason.SERVER, "it broke")] * 2))
     assert found == [

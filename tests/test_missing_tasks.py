@@ -390,6 +390,7 @@ def test_every_picture_of_a_run_that_the_history_lacks_is_fetched(
     ended = finished(process)
     assert ended.code == 5, ended.err
     assert "imagegen resume 2" not in ended.err
+    assert "imagegen resume 2" not in ended.out
     assert "imagegen retry" not in ended.err
     assert "--run" not in ended.err
     assert "another process goes on" not in ended.err
@@ -461,3 +462,24 @@ def test_pictures_that_lie_half_saved_go_with_their_task(tmp_path: Path, server:
     assert {path.name for path in folder.glob(".imagegen-*")} == {
         f".imagegen-{made[0].key}-1.part", ".imagegen-abc-1-1.part", f".imagegen-{key}-1.part",
     }  # fmt: skip
+
+
+def test_a_task_that_was_sent_once_more_is_another_one(where: Place) -> None:
+    """The same command, started again after a set-back, gets the same numbers, names and prompts."""
+    store = opened(where)
+    with closing(opened(where, process=ELSEWHERE)) as other:
+        backup = Backup(where)
+        task = sent(store)
+        backup.restore()
+        with outside(where) as db:
+            if isinstance(where, Path):
+                db.execute("UPDATE sqlite_sequence SET seq = seq - 1 WHERE name IN ('run', 'task')")
+        again = sent(other, job=Job("job-2"))
+        assert (again.id, again.run, again.name) == (task.id, task.run, task.name)
+        store.record(_progress(task))
+        _flushed(store)
+        store.close()
+        assert one(other, again).task.state == Running(Job("job-2"))
+        ((lost_, _, id_, *_),) = store.made
+        assert lost_ == task.id != id_
+        assert record_of(other, id_).task.state == Running(JOB)

@@ -374,7 +374,8 @@ class Starving(DreaminaServer):
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux takes room from a running process")
-def test_receipts_that_cannot_be_written_are_printed_and_can_be_given_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_lost", [False, True], ids=["kept", "history lost"])
+def test_receipts_that_cannot_be_written_are_printed_and_can_be_given_back(tmp_path: Path, is_lost: bool) -> None:
     with Starving(polls=1, seconds=0.0, pictures=Pictures("png", (16, 16))) as server:
         studio = Program(tmp_path, CONFIG.format(url=server.url))
         studio.run("list")
@@ -385,8 +386,14 @@ def test_receipts_that_cannot_be_written_are_printed_and_can_be_given_back(tmp_p
         assert states(studio) == ["submitting"]
         (tmp_path / "receipts").write_text(ended.err, encoding="utf-8")
         server.client = None
-        assert studio.run("resume", "--receipts", "receipts").code == 0
+        for path in studio.home.glob("history.db*") if is_lost else ():
+            path.unlink()
+        resumed = studio.run("resume", "--receipts", "receipts")
+        assert resumed.code == 0
+        assert ("the history lacked task 1" in resumed.err) is is_lost
         assert states(studio) == ["done"]
+        assert len(studio.pictures()) == 4
+        assert studio.run("resume", "--receipts", "receipts").code == 4
         assert server.counts["submit"] == 1
 
 

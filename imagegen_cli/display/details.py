@@ -21,10 +21,13 @@ from imagegen_cli.display.theme import ALERT, BAD, BOLD, DIM, PLAIN, STYLES, Lin
 MAX_LINES = 1000
 
 
-def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, brief: bool = False) -> list[Line]:
+def ended_lines(
+    task: Task, elapsed: float | None, width: int, theme: Theme, *, brief: bool = False, is_known: bool = True
+) -> list[Line]:
     """What stays on the screen of an ended task; `brief`: on one line and without paths, for runs of many tasks.
 
-    Paths are not shortened, so that they can be copied.
+    Paths are not shortened, so that they can be copied. `is_known`: the history has the task, so that a command may
+    name it.
     """
     state = task.state
     mark, style = theme.sign(state)
@@ -41,7 +44,7 @@ def ended_lines(task: Task, elapsed: float | None, width: int, theme: Theme, *, 
         return lines
     if not isinstance(state, Done) or state.missing:
         lines += indented(messages.described(state), width, theme, colour)
-    if can_be_fetched(state):
+    if is_known and can_be_fetched(state):
         lines += indented(shown_advice(task), width, theme, DIM)
     return lines + [path_line(shown_path(path, theme), path, width - 1, theme) for path in task.files]
 

@@ -272,7 +272,8 @@ class JsonLines(StaticDisplay):
     def _task(self, task: Task) -> dict[str, Any]:
         row = self.board.rows[task.id]
         plain = task_object(task, created=row.created, started=row.started, ended=row.ended)
-        return plain | self._charge(task.id)
+        hint = {"hint": ""} if self.board.is_set_back() else {}  # it would name a task that the history lacks
+        return plain | hint | self._charge(task.id)
 
     def _send(self, event: str, at: float, **fields: Any) -> None:
         self._data.line(encoded({"v": VERSION, "event": event, "at": moment(at), **fields}, self._data.encoding))

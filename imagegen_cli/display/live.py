@@ -247,7 +247,7 @@ class Live:
 
         theme, width = self._terminal.theme, self._terminal.size.columns
         many = self.board.running + self.board.waiting if self.ui.line is not None else len(self.board.rows)
-        brief = many > MAX_WHOLE_ENDINGS
+        brief, is_known = many > MAX_WHOLE_ENDINGS, not self.board.is_set_back()
         lines: list[Line] = []
         for _, group in groupby(lasting, key=likeness):
             entries = list(group)
@@ -259,7 +259,7 @@ class Live:
                 if isinstance(entry, str):
                     lines += notice_lines(entry, width, theme)
                 else:
-                    lines += ended_lines(entry.task, entry.elapsed, width, theme, brief=brief)
+                    lines += ended_lines(entry.task, entry.elapsed, width, theme, brief=brief, is_known=is_known)
         return lines
 
     def _last_lines(self) -> "list[Line]":

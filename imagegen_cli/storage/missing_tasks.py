@@ -58,6 +58,17 @@ class Restored(NamedTuple):
     strangers: Sequence[Receipt] = ()
 
 
+class PutBack(NamedTuple):
+    """What a process has put into a history that was set back.
+
+    `complete`: its tasks of which the history lacked nothing. `run`: that of the tasks that were made.
+    """
+
+    complete: set[TaskId]
+    run: RunId | None
+    made: Sequence[Made]
+
+
 class Numbering(NamedTuple):
     """What making tasks needs of the history: token, numbers, words for searches, a note for the index, time."""
 

@@ -54,6 +54,7 @@ from imagegen_cli.storage.writer import NOTICED_S
 if TYPE_CHECKING:
     from imagegen_cli.core.task import RunId, State, Task, TaskId
     from imagegen_cli.storage.dialect import Connection, Row
+    from imagegen_cli.storage.missing_tasks import PutBack
     from imagegen_cli.storage.receipts import Sent
     from imagegen_cli.storage.records import Planned, Record
 
@@ -236,6 +237,8 @@ class PostgresStore(Store):
         self._commits = Commits()
         self._saved: set[TaskId] = set()
         """Tasks whose receipts were looked at after the history was set back."""
+        self._run_of_made: RunId | None = None
+        """The run of the tasks that were made anew for them."""
         self._complete: set[TaskId] = set()
         """Those of them of which that history lacks nothing."""
         self._listener: Listener | None = None
@@ -373,18 +376,21 @@ class PostgresStore(Store):
         fresh = [sent for id_, sent in list(self._sent.items()) if id_ not in self._saved]
         with suppress(psycopg.Error), db.for_receipts():
             if fresh:
-                self._complete |= self._receipts_saved(db, fresh)
+                put = self._receipts_saved(db, fresh)
+                self._complete |= put.complete
+                self._run_of_made = put.run
+                self.made += put.made
                 self._saved |= {sent.task.id for sent in fresh}
 
-    def _receipts_saved(self, db: PostgresConnection, fresh: "Sequence[Sent]") -> "set[TaskId]":
+    def _receipts_saved(self, db: PostgresConnection, fresh: "Sequence[Sent]") -> "PutBack":
         db.execute(BEGIN_WRITING)
         try:
-            complete = self._put_receipts(db, fresh)
+            put = self._put_receipts(db, fresh, self._run_of_made)
             db.execute("COMMIT")
         except BaseException:
             roll_back(db)
             raise
-        return complete
+        return put
 
     @property
     def trouble(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.task import Job, Running, State, Task, TaskId, word
 from imagegen_cli.storage import charges, pictures, serialize
-from imagegen_cli.storage.rows import parts
+from imagegen_cli.storage.rows import key_of, parts
 
 if TYPE_CHECKING:
     from imagegen_cli.storage.dialect import Connection
@@ -108,9 +108,9 @@ def keep(db: "Connection", sent: Iterable[Sent], at: float) -> set[TaskId]:
 
 
 def is_there(db: "Connection", task: Task) -> bool:
-    """Whether the history has this task; its number alone may be another one's."""
-    row = db.execute("SELECT run, name, prompt FROM task WHERE id = ?", (task.id,)).fetchone()
-    return row is not None and _is_same(row, task)
+    """Whether the history has this very task: a list that is sent once more has one of the same number and prompt."""
+    row = db.execute("SELECT created FROM task WHERE id = ?", (task.id,)).fetchone()
+    return row is not None and task.key.endswith(key_of("", task.id, row["created"]))
 
 
 def _is_same(row: Any, task: Task) -> bool:

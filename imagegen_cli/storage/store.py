@@ -50,7 +50,7 @@ from imagegen_cli.storage import (
 )
 from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
-from imagegen_cli.storage.missing_tasks import Made, Restored
+from imagegen_cli.storage.missing_tasks import Made, PutBack, Restored
 from imagegen_cli.storage.processes import Process, this_process
 from imagegen_cli.storage.receipt_lines import Origin, Receipt, receipt_of
 from imagegen_cli.storage.receipts import Sent
@@ -113,7 +113,6 @@ class Store(Database):
         """When and for which list the tasks of this process were planned, as the history has said."""
         self._quotes: dict[TaskId, Quote] = {}
         """What their last submits were expected to cost."""
-        self._run_of_missing: RunId | None = None
         self.made: list[Made] = []
         """Tasks that the history lacked when this process put their receipts back."""
         self._receipts_seen = 0
@@ -162,16 +161,17 @@ class Store(Database):
         """Put back what this history lacks. Returns also the tasks whose receipts could not be written."""
         try:
             with self._transaction():
-                self._put_receipts(self._db, list(self._sent.values()))
+                put = self._put_receipts(self._db, list(self._sent.values()))
         except HistoryError:
             lost = {id_: sent.task for id_, sent in self._sent.items()}
             return list((lost | {task.id: task for task in unwritten if task.id not in lost}).values())
+        self.made += put.made
         return unwritten
 
-    def _put_receipts(self, db: "Connection", sent: Sequence[Sent]) -> set[TaskId]:
-        """Write into a history that was set back what it lacks. Returns the tasks of which it lacks nothing.
+    def _put_receipts(self, db: "Connection", sent: Sequence[Sent], run: RunId | None = None) -> PutBack:
+        """Write into a history that was set back what it lacks. Where a receipt fits no task of it, it gets a new one.
 
-        Only inside of a writing transaction. Where a receipt fits no task of it, it gets a new one.
+        Only inside of a writing transaction. `run`: of such tasks that were made before.
         """
         complete = receipts.keep(db, sent, self.now())
         receipts.recover(db, self._leases.living(db))
@@ -179,12 +179,14 @@ class Store(Database):
         found = [self._receipt(one.task, one.task.job) for one in sent if one.task.job is not None]
         held = missing_tasks.holders(db, [(_provider_of(one, None), one.job.id) for one in found], known)
         lost = [one for one in found if (_provider_of(one, None), one.job.id) not in held]
-        self.made += self._make(db, lost)
-        return complete - {TaskId(one.task) for one in lost}
+        run, made = self._make(db, lost, run)
+        return PutBack(complete - {TaskId(one.task) for one in lost}, run, made)
 
-    def _make(self, db: "Connection", lost: Sequence[Receipt]) -> list[Made]:
+    def _make(
+        self, db: "Connection", lost: Sequence[Receipt], run: RunId | None = None
+    ) -> tuple[RunId | None, list[Made]]:
         if not lost:
-            return []
+            return run, []
         numbering = missing_tasks.Numbering(
             self._token,
             lambda table, count: self._numbers(table, count, db),
@@ -192,8 +194,7 @@ class Store(Database):
             lambda id_: self.note_words(id_, db),
             self.now(),
         )
-        self._run_of_missing, made = missing_tasks.make(db, lost, self._run_of_missing, numbering)
-        return made
+        return missing_tasks.make(db, lost, run, numbering)
 
     def _receipt(self, task: Task, job: Job) -> Receipt:
         return receipt_of(task, job, self._origins.get(task.id, Origin()), self._quotes.get(task.id))
@@ -687,7 +688,7 @@ class Store(Database):
                     lost.setdefault(job, one)
                 elif record is None:
                     strangers.append(one)
-            made = self._make(self._db, list(lost.values()))
+            _, made = self._make(self._db, list(lost.values()))
         return Restored(list(healed), [id_ for id_ in before if id_ not in healed], made, strangers)
 
     def _takes(self, record: Record, receipt: Receipt) -> bool:
