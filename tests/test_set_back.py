@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
+from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Job, Queued, Running, Submitting
 from imagegen_cli.storage.records import Filter, PlanChangedError
 from imagegen_cli.storage.store import Store
@@ -122,6 +123,33 @@ def test_a_server_that_lost_what_it_had_confirmed_is_written_to_no_more(address:
     with outside(address) as db:
         assert db.execute("SELECT count(*) FROM task WHERE owner IS NOT NULL").fetchall() == [(0,)]
     store.close()
+
+
+def empty(address: str) -> None:
+    """Set a database back to before it had any of our tables."""
+    with outside(address) as db:
+        schema = db.execute("SELECT current_schema()").fetchall()[0][0]
+        db.execute(f"DROP SCHEMA {schema} CASCADE")
+        db.execute(f"CREATE SCHEMA {schema}")
+
+
+@pytest.mark.parametrize("ask", ["claim_queued", "find", "cancel_requests"])
+def test_a_database_from_before_our_tables_is_one_that_was_set_back(address: str, ask: str) -> None:
+    store = opened(address)
+    queued(store, "a", "b")
+    (task,) = store.claim_queued(STUDIO, 1)
+    become(store, task, Submitting(), Running(JOB))
+    empty(address)
+    asked = {"claim_queued": lambda: store.claim_queued(STUDIO, 9), "find": lambda: store.find(Filter())}.get(ask)
+    if asked is not None:
+        with pytest.raises(HistoryError, match="was set back to an earlier state"):
+            asked()
+    store.record(TaskChanged(time.time(), task.to(Submitting()).to(Running(JOB)).to(FAILED)))
+    with suppress(DiskError):
+        asyncio.run(store.flush())
+    assert store.is_set_back
+    assert "set back" in store.trouble
+    assert [(one_.id, one_.job) for one_ in store.close()] == [(task.id, JOB)]
 
 
 def test_a_process_that_only_waits_notices_it_at_its_next_connection(address: str) -> None:
@@ -307,9 +335,10 @@ def server() -> Iterator[DreaminaServer]:
 
 
 @pytest.mark.program
+@pytest.mark.parametrize("is_empty", [False, True], ids=["earlier", "empty"])
 @pytest.mark.parametrize("words", [("work",), ("run", "new 0", "new 1", "new 2", "-p", "studio")], ids=lambda x: x[0])
 def test_it_says_so_ends_and_its_receipts_are_used(
-    tmp_path: Path, server: DreaminaServer, address: str, words: tuple[str, ...]
+    tmp_path: Path, server: DreaminaServer, address: str, words: tuple[str, ...], is_empty: bool
 ) -> None:
     program = Program(tmp_path, CONFIG.format(url=server.url))
     program.more["IMAGEGEN_HISTORY"] = address
@@ -318,12 +347,15 @@ def test_it_says_so_ends_and_its_receipts_are_used(
     backup = Backup(address)
     process = program.start(*words, "--progress", "plain")
     until(lambda: len(server.jobs) == 3)
-    backup.restore()
+    (empty(address) if is_empty else backup.restore())
     postgres.server().cut()
     ended = finished(process)
     assert ended.code == 5, ended.err
     assert ended.err.count("nothing more is sent, what was sent comes to its end") == 1
     assert all(f'"job": "{job}"' in ended.err for job in server.jobs)
+    assert "does not exist" not in ended.err
+    if is_empty:
+        return
     if words == ("work",):
         assert program.run("resume", "-q").code == 0
         assert [task["state"] for task in program.tasks()] == ["done"] * 3
