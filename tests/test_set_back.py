@@ -10,7 +10,7 @@ import pytest
 
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
 from imagegen_cli.core.events import TaskChanged
-from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Job, Queued, Running, Submitting
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Job, Queued, Running, State, Submitting
 from imagegen_cli.storage.records import Filter, PlanChangedError
 from imagegen_cli.storage.store import Store
 from tests import postgres
@@ -258,6 +258,54 @@ def test_a_submit_that_was_never_sent_leaves_no_receipt(store: Store, where: Pla
 
 
 FAILED = Failed(Reason.NETWORK, "no route", may_be_paid=False)
+UNSENT = Cancelled(CancelOutcome.NOT_SENT)
+
+
+def test_a_queue_that_is_emptied_leaves_what_was_sent(store: Store, where: Place) -> None:
+    first, second = queued(store, "a", "b")
+    add_receipt(where, first, 2)
+    store.cancel_queued(store.find(Filter(ids=(first,)))[0].task.run)
+    assert [task_of(store, id_) for id_ in (first, second)] == [Running(JOB), UNSENT]
+
+
+@pytest.mark.parametrize("end", [UNSENT, FAILED], ids=["cancelled", "failed"])
+def test_a_task_that_ends_unsent_was_sent_where_a_receipt_says_so(store: Store, where: Place, end: State) -> None:
+    """Claimed by a command, or ended by the process that has it: neither may say that nothing was spent."""
+    first, second = queued(store, "a", "b")
+    record = store.find(Filter(ids=(first,)))[0]
+    add_receipt(where, first, 2)
+    assert store.claim([(record, end)])[0] == []
+    (task,) = store.claim_queued(STUDIO, 1)
+    add_receipt(where, second, 3)
+    become(store, task, end)
+    assert [task_of(store, id_) for id_ in (first, second)] == [Running(JOB)] * 2
+
+
+def test_a_history_that_another_one_goes_on_with_leaves_what_was_sent_as_such(store: Store, where: Place) -> None:
+    (task,) = queued(store, "a")
+    add_receipt(where, task, 2)
+    with store.copying():
+        store.let_go()
+    assert task_of(store, task) == Cancelled(CancelOutcome.GOES_ON, JOB)
+
+
+@pytest.mark.parametrize("meanwhile", ["queued", "cancelled"])
+def test_a_receipt_that_comes_after_the_history_was_set_back_unnoticed_is_used_at_once(
+    tmp_path: Path, meanwhile: str
+) -> None:
+    """SQLite notices nothing, and the process that sent the task goes on."""
+    where = place("sqlite", tmp_path / "file")
+    with closing(opened(where)) as sender, closing(opened(where, process=ELSEWHERE)) as other:
+        (number,) = queued(sender, "a")
+        backup = Backup(where)
+        (task,) = sender.claim_queued(STUDIO, 1)
+        become(sender, task, Submitting())
+        backup.restore()
+        if meanwhile == "cancelled":
+            other.claim([(other.find(Filter())[0], UNSENT)])
+        become(sender, task.to(Submitting()), Running(JOB))
+        assert task_of(other, number) == Running(JOB)
+        assert ids_of_claim(other) == []
 
 
 def test_a_retry_that_the_history_has_forgotten_is_not_repeated(store: Store, where: Place) -> None:
@@ -361,6 +409,38 @@ def test_it_says_so_ends_and_its_receipts_are_used(
         assert [task["state"] for task in program.tasks()] == ["done"] * 3
         assert program.run("work", "--once", "-q").code == 4
     assert len(server.jobs) == 3, "nothing was sent twice"
+
+
+@pytest.mark.program
+@pytest.mark.parametrize(
+    ("words", "code", "second"),
+    [
+        (["--queued"], 0, "cancelled"),
+        (["1"], 0, "queued"),
+        (["--all"], 0, "cancelled"),
+        (["--run", "1"], 0, "cancelled"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_cancel_says_of_no_task_with_a_receipt_that_nothing_was_spent(
+    tmp_path: Path, server: DreaminaServer, where: Place, words: list[str], code: int, second: str
+) -> None:
+    program = Program(tmp_path, CONFIG.format(url=server.url))
+    program.more["IMAGEGEN_HISTORY" if isinstance(where, str) else "IMAGEGEN_UNUSED"] = str(where)
+    (program.folder / "list.txt").write_text("a cat\na dog")
+    assert program.run("batch", "list.txt", "-p", "studio", "--queue", "-q", "--yes").code == 0
+    job = server.add_job("job-1", {"prompt": "a cat"}, seconds=0.0)
+    add_receipt(where if isinstance(where, str) else next(program.home.rglob("*.db")), 1, 2, job.id)
+    ended = program.run("cancel", *words)
+    assert ended.code == code, ended.err
+    assert "receipts of them are there: 1" in ended.err
+    assert "1 not sent" not in ended.out
+    assert ("2 not sent, nothing spent" in ended.out) == (second == "cancelled")
+    first = program.tasks()[0]["state"]
+    assert first == ("running" if words == ["--queued"] else "cancelled")
+    assert program.run("resume", "-q", "1").code == 0
+    assert [task["state"] for task in program.tasks()] == ["done", second]
+    assert server.counts["submit"] == 0
 
 
 def until(is_so: Callable[[], bool]) -> None:

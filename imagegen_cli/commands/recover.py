@@ -538,13 +538,14 @@ def cancel(names: Sequence[str], *, everything: bool = False, run: str = "", que
         raise UsageError(Message("say what to cancel: IDs, --all, --queued or --run N"))
     with history() as store:
         ids, run_id = task_ids(names, store), run_reference(run, store)
+        _say_recovered(store.recover_receipts())
         if ids:
             records = all_there(store, ids)
         else:
             states = ("queued",) if queued else UNFINISHED
             records = store.find(Filter(states=states, run=run_id))
         if not records:
-            raise NothingToDo(Message("nothing is unfinished"))
+            raise NothingToDo(Message("no task waits to be sent") if queued else Message("nothing is unfinished"))
         open_ = [record for record in records if _may_go_on(record.task)]
         owned = [record.task.id for record in open_ if record.is_owned]
         orphans = [record for record in open_ if not record.is_owned]
