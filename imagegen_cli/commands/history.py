@@ -113,10 +113,10 @@ def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
             | _further(record, attempts, before)
             | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
-    return _draw(record, reference.number) if preview and not as_json else 0
+    return _draw(record, reference.number, pictures.get(record.task.id, [])) if preview and not as_json else 0
 
 
-def _draw(record: Record, number: int | None) -> int:
+def _draw(record: Record, number: int | None, pictures: Sequence[Picture]) -> int:
     """Draw the pictures of a task, or picture `number` of it, below what was said of it."""
     from imagegen_cli.commands.gallery import picture_path  # noqa: PLC0415 - only where something is drawn
     from imagegen_cli.display import preview  # noqa: PLC0415
@@ -125,8 +125,8 @@ def _draw(record: Record, number: int | None) -> int:
     if not preview.wanted("on", stdout=sys.stdout, stderr=sys.stderr, environ=os.environ):
         hint = Message("imagegen open {id} opens the picture").format(id=task.id)
         raise UsageError(Message("--preview draws on a terminal only"), hint=hint)
-    is_one = number is not None or not task.files or other_machine(record, task.files)
-    paths = [picture_path(record, number)] if is_one else list(task.files)
+    is_one = number is not None or not task.files or other_machine(record, task.files, pictures)
+    paths = [picture_path(record, number, pictures)] if is_one else list(task.files)
     if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
         print_notice(trouble, sys.stderr, os.environ)
         return 1
