@@ -14,6 +14,7 @@ from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.task_ids import task_ids, task_reference
+from imagegen_cli.commands.terms import queued_terms
 from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError, label
@@ -204,7 +205,7 @@ def _row(record: Record, charge: Charge | None = None) -> Row:
     started = None if isinstance(record.task.state, Queued) else record.started
     return Row(
         record.task, record.created, started=started, ended=record.ended, charge=_seen(charge, record),
-        favourite=bool(record.favourites),
+        favourite=bool(record.favourites), terms=queued_terms(record.task),
     )  # fmt: skip
 
 
@@ -251,7 +252,10 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
 
 
 def _object(record: Record, charge: Charge | None, pictures: Mapping[TaskId, Sequence[Picture]]) -> dict[str, object]:
-    plain = task_object(record.task, created=record.created, started=record.started, ended=record.ended)
+    plain = task_object(
+        record.task, created=record.created, started=record.started, ended=record.ended,
+        terms=queued_terms(record.task),
+    )  # fmt: skip
     seen = _seen(charge, record)
     cost = {} if seen is None else {"cost": seen.plainly()}
     saved = [{"path": one.path, "sha256": one.sha256 or None} for one in pictures.get(record.task.id, ())]
