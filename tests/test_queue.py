@@ -202,6 +202,58 @@ def test_an_assumed_price_is_counted_by_the_budget_of_the_worker(program: Progra
     assert states(program) == {"done": 1, "queued": 2}, "a budget of the worker leaves the rest to others"
 
 
+@pytest.mark.parametrize("words", [("--once",), ("--once", "-q"), ("--once", "-p", "studio")], ids=" ".join)
+def test_a_worker_whose_own_budget_is_reached_names_the_command_that_goes_on(
+    team: Program, server: DreaminaServer, words: tuple[str, ...]
+) -> None:
+    queue(team, 3)
+    money = ("--budget", "0.20usd", "--assume-price", "0.04usd")
+    ended = team.run("work", *words, *money)
+    assert ended.code == 6
+    command = " ".join(("imagegen work", *(word for word in (words[1:] + words[:1]) if word != "-q"), *money))
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("2 tasks wait in the queue, not sent: 0.16 usd of 0.20 usd is spent"), ended.err
+    assert last.endswith(f"; {command}")
+    assert "another process" not in ended.err
+    assert team.run(*command.split()[1:], "-q").code == 6
+    assert (states(team), len(server.jobs)) == ({"done": 2, "queued": 1}, 2)
+
+
+def test_a_worker_names_the_raised_budget_where_no_task_fits(program: Program, server: DreaminaServer) -> None:
+    queue(program, 1)
+    ended = program.run("work", "--once", "-q", "--budget", "0.10usd", "--assume-price", "0.04usd")
+    assert ended.code == 6
+    assert "raise the budget, then imagegen work --once --budget 0.16usd --assume-price 0.04usd" in ended.err
+
+
+def commands_in(text: str) -> list[str]:
+    return [line.partition("imagegen retry")[2] for line in text.splitlines() if "imagegen retry" in line]
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "--each", "a #30", "b", "c", "d", "-p", "studio"), ("work", "--once")], ids=" ".join
+)
+@pytest.mark.parametrize("display", [("--progress", "plain"), ("--json",)], ids=" ".join)
+def test_every_command_that_sends_has_the_budget(
+    team: Program, server: DreaminaServer, words: tuple[str, ...], display: tuple[str, ...]
+) -> None:
+    """Of the command itself, and of the one that has queued a task, also where they are printed later."""
+    money = ("--budget", "0.40usd", "--assume-price", "0.04usd")
+    if words[0] == "work":
+        assert team.run("run", "--each", "a #30", "b", "c", "d", "-p", "studio", "--queue", *money).code == 0
+    ended = team.run(*words, *display, "-j", "1", *(() if words[0] == "work" else money))
+    assert ended.code == 6, ended.err
+    said = commands_in(ended.err + ended.out)
+    assert len(said) > 1
+    assert all("--budget 0.40usd --assume-price 0.04usd" in one for one in said), said
+    if words[0] == "work":
+        later = [["show", "1"], ["show", "1", "--json"], ["list", "--json"], ["resume", "1"]]
+        told = [team.run(*command) for command in later]
+        shown = commands_in("\n".join(" ".join((one.out + one.err).split()) for one in told))
+        assert len(shown) == len(later)
+        assert all("--budget 0.40usd --assume-price 0.04usd" in one for one in shown), shown
+
+
 def test_which_budgets_hold_is_said_where_the_settings_have_some(program: Program, server: DreaminaServer) -> None:
     program.configure('[budget]\nday = "1usd"\n' + PRICED.format(url=server.url))
     assert "the budgets of the workers' settings hold" in queue(program, 1)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.core.errors import DiskError, HistoryError, Reason
-from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Job, Queued, Running, Submitting, TaskId
+from imagegen_cli.core.events import TaskChanged
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Failed, Job, Queued, Running, State, Submitting, TaskId
 from imagegen_cli.storage.missing_tasks import Restored
 from imagegen_cli.storage.receipt_lines import Receipt
 from imagegen_cli.storage.records import Filter, PlanChangedError
@@ -126,6 +127,32 @@ def test_a_server_that_lost_what_it_had_confirmed_is_written_to_no_more(address:
     store.close()
 
 
+def empty(address: str) -> None:
+    """Set a database back to before it had any of our tables."""
+    with outside(address) as db:
+        schema = db.execute("SELECT current_schema()").fetchall()[0][0]
+        db.execute(f"DROP SCHEMA {schema} CASCADE")
+        db.execute(f"CREATE SCHEMA {schema}")
+
+
+@pytest.mark.parametrize("ask", ["claim_queued", "find", "flush"])
+def test_a_database_from_before_our_tables_is_one_that_was_set_back(address: str, ask: str) -> None:
+    store = opened(address)
+    queued(store, "a", "b")
+    (task,) = store.claim_queued(STUDIO, 1)
+    become(store, task, Submitting(), Running(JOB))
+    empty(address)
+    if ask != "flush":
+        with pytest.raises(HistoryError, match="was set back to an earlier state"):
+            _ = store.claim_queued(STUDIO, 9) if ask == "claim_queued" else store.find(Filter())
+    store.record(TaskChanged(time.time(), task.to(Submitting()).to(Running(JOB)).to(FAILED)))
+    with suppress(DiskError):
+        asyncio.run(store.flush())
+    assert store.is_set_back
+    assert "set back" in store.trouble
+    assert [(one_.id, one_.job) for one_ in store.close()] == [(task.id, JOB)]
+
+
 def test_a_process_that_only_waits_notices_it_at_its_next_connection(address: str) -> None:
     store = opened(address)
     sent_and_set_back(store, address, "a")
@@ -232,6 +259,54 @@ def test_a_submit_that_was_never_sent_leaves_no_receipt(store: Store, where: Pla
 
 
 FAILED = Failed(Reason.NETWORK, "no route", may_be_paid=False)
+UNSENT = Cancelled(CancelOutcome.NOT_SENT)
+
+
+def test_a_queue_that_is_emptied_leaves_what_was_sent(store: Store, where: Place) -> None:
+    first, second = queued(store, "a", "b")
+    add_receipt(where, first, 2)
+    store.cancel_queued(store.find(Filter(ids=(first,)))[0].task.run)
+    assert [task_of(store, id_) for id_ in (first, second)] == [Running(JOB), UNSENT]
+
+
+@pytest.mark.parametrize("end", [UNSENT, FAILED], ids=["cancelled", "failed"])
+def test_a_task_that_ends_unsent_was_sent_where_a_receipt_says_so(store: Store, where: Place, end: State) -> None:
+    """Claimed by a command, or ended by the process that has it: neither may say that nothing was spent."""
+    first, second = queued(store, "a", "b")
+    record = store.find(Filter(ids=(first,)))[0]
+    add_receipt(where, first, 2)
+    assert store.claim([(record, end)])[0] == []
+    (task,) = store.claim_queued(STUDIO, 1)
+    add_receipt(where, second, 3)
+    become(store, task, end)
+    assert [task_of(store, id_) for id_ in (first, second)] == [Running(JOB)] * 2
+
+
+def test_a_history_that_another_one_goes_on_with_leaves_what_was_sent_as_such(store: Store, where: Place) -> None:
+    (task,) = queued(store, "a")
+    add_receipt(where, task, 2)
+    with store.copying():
+        store.let_go()
+    assert task_of(store, task) == Cancelled(CancelOutcome.GOES_ON, JOB)
+
+
+@pytest.mark.parametrize("meanwhile", ["queued", "cancelled"])
+def test_a_receipt_that_comes_after_the_history_was_set_back_unnoticed_is_used_at_once(
+    tmp_path: Path, meanwhile: str
+) -> None:
+    """SQLite notices nothing, and the process that sent the task goes on."""
+    where = place("sqlite", tmp_path / "file")
+    with closing(opened(where)) as sender, closing(opened(where, process=ELSEWHERE)) as other:
+        (number,) = queued(sender, "a")
+        backup = Backup(where)
+        (task,) = sender.claim_queued(STUDIO, 1)
+        become(sender, task, Submitting())
+        backup.restore()
+        if meanwhile == "cancelled":
+            other.claim([(other.find(Filter())[0], UNSENT)])
+        become(sender, task.to(Submitting()), Running(JOB))
+        assert task_of(other, number) == Running(JOB)
+        assert ids_of_claim(other) == []
 
 
 def test_a_retry_that_the_history_has_forgotten_is_not_repeated(store: Store, where: Place) -> None:
@@ -311,9 +386,10 @@ def server() -> Iterator[DreaminaServer]:
 
 
 @pytest.mark.program
+@pytest.mark.parametrize("is_empty", [False, True], ids=["earlier", "empty"])
 @pytest.mark.parametrize("words", [("work",), ("run", "new 0", "new 1", "new 2", "-p", "studio")], ids=lambda x: x[0])
 def test_it_says_so_ends_and_its_receipts_are_used(
-    tmp_path: Path, server: DreaminaServer, address: str, words: tuple[str, ...]
+    tmp_path: Path, server: DreaminaServer, address: str, words: tuple[str, ...], is_empty: bool
 ) -> None:
     program = Program(tmp_path, CONFIG.format(url=server.url))
     program.more["IMAGEGEN_HISTORY"] = address
@@ -322,17 +398,52 @@ def test_it_says_so_ends_and_its_receipts_are_used(
     backup = Backup(address)
     process = program.start(*words, "--progress", "plain")
     until(lambda: len(server.jobs) == 3)
-    backup.restore()
+    (empty(address) if is_empty else backup.restore())
     postgres.server().cut()
     ended = finished(process)
     assert ended.code == 5, ended.err
     assert ended.err.count("nothing more is sent, what was sent comes to its end") == 1
     assert all(f'"job": "{job}"' in ended.err for job in server.jobs)
+    assert "does not exist" not in ended.err
+    if is_empty:
+        return
     if words == ("work",):
         assert program.run("resume", "-q").code == 0
         assert [task["state"] for task in program.tasks()] == ["done"] * 3
         assert program.run("work", "--once", "-q").code == 4
     assert len(server.jobs) == 3, "nothing was sent twice"
+
+
+@pytest.mark.program
+@pytest.mark.parametrize(
+    ("words", "code", "second"),
+    [
+        (["--queued"], 0, "cancelled"),
+        (["1"], 0, "queued"),
+        (["--all"], 0, "cancelled"),
+        (["--run", "1"], 0, "cancelled"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_cancel_says_of_no_task_with_a_receipt_that_nothing_was_spent(
+    tmp_path: Path, server: DreaminaServer, where: Place, words: list[str], code: int, second: str
+) -> None:
+    program = Program(tmp_path, CONFIG.format(url=server.url))
+    program.more["IMAGEGEN_HISTORY" if isinstance(where, str) else "IMAGEGEN_UNUSED"] = str(where)
+    (program.folder / "list.txt").write_text("a cat\na dog")
+    assert program.run("batch", "list.txt", "-p", "studio", "--queue", "-q", "--yes").code == 0
+    job = server.add_job("job-1", {"prompt": "a cat"}, seconds=0.0)
+    add_receipt(where if isinstance(where, str) else next(program.home.rglob("*.db")), 1, 2, job.id)
+    ended = program.run("cancel", *words)
+    assert ended.code == code, ended.err
+    assert "receipts of them are there: 1" in ended.err
+    assert "1 not sent" not in ended.out
+    assert ("2 not sent, nothing spent" in ended.out) == (second == "cancelled")
+    first = program.tasks()[0]["state"]
+    assert first == ("running" if words == ["--queued"] else "cancelled")
+    assert program.run("resume", "-q", "1").code == 0
+    assert [task["state"] for task in program.tasks()] == ["done", second]
+    assert server.counts["submit"] == 0
 
 
 def until(is_so: Callable[[], bool]) -> None:

@@ -675,12 +675,12 @@ def test_a_history_that_takes_nothing_is_told_from_a_disk_that_is_full(
     with closing(opened(where)) as store:
         (task,) = started(store)
         with outside(where) as db:
-            db.execute("ALTER TABLE event RENAME TO gone")
+            db.execute("ALTER TABLE event RENAME COLUMN body TO gone")
         with pytest.raises(DiskError) as caught:
             become(store, task, Submitting(), Running(JOB))
         assert caught.value.reason == reason
         with outside(where) as db:
-            db.execute("ALTER TABLE gone RENAME TO event")
+            db.execute("ALTER TABLE event RENAME COLUMN gone TO body")
         asyncio.run(store.flush())
         assert Failed.after(Queued(), caught.value, None).reason == reason
 

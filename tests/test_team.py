@@ -228,7 +228,26 @@ def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: D
         time.sleep(0.01)
     with outside(where if isinstance(where, str) else program.home / "history.db") as db:
         db.execute("UPDATE task SET owner = NULL, fence = fence + 1")
-    assert "another process goes on with 1: left to it" in finished(worker).err
+    assert "no process has 1 any more: imagegen resume 1 goes on" in finished(worker).err
+    assert program.run("resume", "1", "-q").code == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_whose_tasks_another_process_has_says_that(tmp_path: Path, server: DreaminaServer, kind: str) -> None:
+    server.seconds = 1.0
+    program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
+    if isinstance(where, str):
+        program.more["IMAGEGEN_HISTORY"] = where
+    queue(program, 1)
+    worker = program.start("work", "--once", "--progress", "plain")
+    while not server.jobs:
+        assert worker.poll() is None
+        time.sleep(0.01)
+    history = where if isinstance(where, str) else program.home / "history.db"
+    with closing(opened(history)) as other, outside(history) as db:
+        started(other)
+        db.execute("UPDATE task SET owner = (SELECT max(id) FROM process), fence = fence + 1 WHERE id = 1")
+        assert "another process goes on with 1: left to it" in finished(worker).err
 
 
 @needs_postgres

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from imagegen_cli.commands.chosen import Chosen, by_number, filtered, last_comparison, of_run, of_runs
 from imagegen_cli.commands.console import all_there, numbers, printed, say
 from imagegen_cli.commands.earlier_cells import with_earlier_cells
-from imagegen_cli.commands.elsewhere import BRING_IT, LIES_THERE, other_machine
+from imagegen_cli.commands.elsewhere import (
+    BRING_IT,
+    LIES_THERE,
+    Pictures,
+    is_changed,
+    machine_of,
+    made_elsewhere,
+    other_machine,
+)
 from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.own_files import Kind, Place, progress_of_pictures, written
@@ -23,7 +31,7 @@ from imagegen_cli.core.task import RunId
 from imagegen_cli.core.text import Printer, literal
 from imagegen_cli.display.links import linked
 from imagegen_cli.settings.paths import cache_folder
-from imagegen_cli.storage.records import Record
+from imagegen_cli.storage.records import Picture, Record
 from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 PAGE, SHEET = Kind("gallery", (".html", ".htm")), Kind("sheet", (".png",))
 BOTH = Message("tasks are chosen by their numbers, or by options such as --run; not by both")
 NO_PICTURE = Message("none of these tasks has a picture")
+AND_MORE = Message("{names} and {count} more")
 LIST_SHOWS = Message("imagegen list shows what became of them")
 AUTOMATIC = 150
 """Tasks of a run whose sheet is drawn without a word: more take minutes."""
@@ -51,13 +60,15 @@ def sheet(
     with closing(open_history()) as store:
         chosen = by_number(ids, store) if ids else of_runs(runs, store) if runs else last_comparison(store)
         chosen = chosen if ids else _whole_comparison(store, chosen)
-    drawn = _drawn(chosen, output, dark=dark)
+        elsewhere, changed = made_elsewhere(store, chosen.records), _changed(store, chosen)
+    drawn = _drawn(chosen, elsewhere, output, dark=dark)
     if as_json:
         printed(_sheet_object(drawn))
     else:
         Printer(sys.stdout).line(linked(str(drawn.file), sys.stdout, os.environ))
         say(_sheet_said(drawn))
-    _say_elsewhere(chosen)
+    _say_elsewhere(chosen, elsewhere)
+    _say_changed(changed)
     return 0
 
 
@@ -87,7 +98,7 @@ def sheet_after(store: Store, run: RunId, code: int) -> None:
     if not any(record.task.files for record in chosen.records):
         return
     try:
-        drawn = _drawn(chosen, None)
+        drawn = _drawn(chosen, made_elsewhere(store, chosen.records), None)
     except KeyboardInterrupt:
         undrawn = Message("the sheet was not drawn; the pictures are kept; imagegen sheet --run {run} draws it")
         say(undrawn.format(run=run))
@@ -110,7 +121,8 @@ def gallery(
         raise UsageError(BOTH)
     with closing(open_history()) as store:
         chosen = by_number(ids, store) if ids else filtered(options, limit, store)
-    pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers)
+        elsewhere, changed = made_elsewhere(store, chosen.records), _changed(store, chosen)
+    pictures = pictures_of(chosen.records, compared=False, numbers=chosen.numbers, elsewhere=elsewhere)
     if not any(picture.path for picture in pictures):
         raise NothingToDo(NO_PICTURE, hint=LIST_SHOWS)
     from imagegen_cli.gallery.page import write  # noqa: PLC0415 - `open` needs no page
@@ -131,7 +143,8 @@ def gallery(
     else:
         Printer(sys.stdout).line(linked(str(page.file), sys.stdout, os.environ))
         _say_page(page)
-    _say_elsewhere(chosen)
+    _say_elsewhere(chosen, elsewhere)
+    _say_changed(changed)
     return _opened(str(page.file)) if shown else 0
 
 
@@ -140,7 +153,8 @@ def open_picture(name: str) -> int:
     with closing(open_history()) as store:
         wanted = task_reference(name, store)
         record = all_there(store, [wanted.id])[0]
-    task, path = record.task, picture_path(record, wanted.number)
+        pictures = store.pictures([wanted.id]).get(record.task.id, [])
+    task, path = record.task, picture_path(record, wanted.number, pictures)
     Printer(sys.stdout).line(linked(path, sys.stdout, os.environ))
     code = _opened(path)
     if wanted.number is None and len(task.files) > 1 and not code:
@@ -149,8 +163,8 @@ def open_picture(name: str) -> int:
     return code
 
 
-def picture_path(record: Record, number: int | None) -> str:
-    """The file of picture `number` of a task, the first one where it is None.
+def picture_path(record: Record, number: int | None, pictures: Sequence[Picture]) -> str:
+    """The file of picture `number` of a task, the first one where it is None. One that was changed is told as such.
 
     Raises NothingToDo where it is gone, or on another machine.
     """
@@ -160,13 +174,14 @@ def picture_path(record: Record, number: int | None) -> str:
         raise NothingToDo(none, hint=Message("imagegen show {task} says what to do").format(task=task.id))
     check_pictures([task], [TaskReference(task.id, number)])
     path = task.files[(number or 1) - 1]
-    if host := other_machine(record, [path]):
+    if host := other_machine(record, [path], pictures):
         raise NothingToDo(LIES_THERE.format(path=path, host=host), hint=BRING_IT.format(host=host))
     if not os.path.exists(path):  # noqa: PTH110 - a path of the history may hold anything
         hint = Message(
             "imagegen list --search finds tasks; a file that was moved is known by its content: imagegen info FILE"
         )
         raise NothingToDo(Message("{path} is not there any more").format(path=path), hint=hint)
+    _say_changed([one for one in pictures if one.path == path and is_changed(record, one)])
     return path
 
 
@@ -182,10 +197,10 @@ def _opened(path: str) -> int:
 # What becomes of them
 
 
-def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet":
+def _drawn(chosen: Chosen, elsewhere: Pictures, output: Path | None, *, dark: bool = False) -> "Sheet":
     from imagegen_cli.gallery.sheet import draw  # noqa: PLC0415 - the other commands draw none
 
-    pictures = pictures_of(chosen.records, compared=True, numbers=chosen.numbers)
+    pictures = pictures_of(chosen.records, compared=True, numbers=chosen.numbers, elsewhere=elsewhere)
     if not pictures:
         raise NothingToDo(NO_PICTURE, hint=LIST_SHOWS)
     title = title_of(chosen.records)
@@ -201,12 +216,36 @@ def _drawn(chosen: Chosen, output: Path | None, *, dark: bool = False) -> "Sheet
 # What is said
 
 
-def _say_elsewhere(chosen: Chosen) -> None:
+def _say_elsewhere(chosen: Chosen, elsewhere: Pictures) -> None:
     """Which machines have the pictures that are not on this one."""
-    hosts = {record.task.id: other_machine(record, record.task.files) for record in chosen.records}
+    hosts = {
+        record.task.id: other_machine(record, record.task.files, elsewhere.get(record.task.id, ()))
+        for record in chosen.records
+    }
     for host in sorted({*hosts.values()} - {""}):
         there = Message("the pictures of {ids} are on the machine {host}, and not on this one")
         say(there.format(ids=numbers(id_ for id_, one in hosts.items() if one == host), host=host))
+
+
+def _changed(store: Store, chosen: Chosen) -> list[Picture]:
+    """The chosen pictures whose files were changed since they were saved, or have others in their places."""
+    records = {record.task.id: record for record in chosen.records if not machine_of(record)}
+    found = (picture for pictures in store.pictures(records).values() for picture in pictures)
+    wanted = (one for one in found if one.number in chosen.numbers.get(one.task, [one.number]))
+    return [picture for picture in wanted if is_changed(records[picture.task], picture)]
+
+
+def _say_changed(changed: Sequence[Picture]) -> None:
+    """Which files are shown although they are not what was saved."""
+    if changed:
+        names, more = ", ".join(f"{one.task}/{one.number}" for one in changed[:MAX_NAMED]), len(changed) - MAX_NAMED
+        message = ngettext(
+            "{count} file was changed or replaced since it was saved, and is shown as it is now: {names}",
+            "{count} files were changed or replaced since they were saved, and are shown as they are now: {names}",
+            len(changed),
+            names=AND_MORE.format(names=names, count=more) if more > 0 else names,
+        )
+        say(message)
 
 
 def _sheet_said(drawn: "Sheet") -> str:
@@ -263,7 +302,7 @@ def _broken(paths: Sequence[str]) -> Message:
         "{count} file cannot be shown: {names}; the page says why",
         "{count} files cannot be shown: {names}; the page says why",
         len(paths),
-        names=Message("{names} and {count} more").format(names=names, count=more) if more > 0 else names,
+        names=AND_MORE.format(names=names, count=more) if more > 0 else names,
     )
 
 

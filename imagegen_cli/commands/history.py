@@ -14,6 +14,7 @@ from imagegen_cli.commands.histories import open_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.options import FilterOptions
 from imagegen_cli.commands.task_ids import task_ids, task_reference
+from imagegen_cli.commands.terms import queued_terms
 from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError, label
@@ -113,10 +114,10 @@ def show_task(name: str, *, as_json: bool, preview: bool = False) -> int:
             | _further(record, attempts, before)
             | _digests(pictures.get(record.task.id, [])),
         )  # fmt: skip
-    return _draw(record, reference.number) if preview and not as_json else 0
+    return _draw(record, reference.number, pictures.get(record.task.id, [])) if preview and not as_json else 0
 
 
-def _draw(record: Record, number: int | None) -> int:
+def _draw(record: Record, number: int | None, pictures: Sequence[Picture]) -> int:
     """Draw the pictures of a task, or picture `number` of it, below what was said of it."""
     from imagegen_cli.commands.gallery import picture_path  # noqa: PLC0415 - only where something is drawn
     from imagegen_cli.display import preview  # noqa: PLC0415
@@ -125,8 +126,8 @@ def _draw(record: Record, number: int | None) -> int:
     if not preview.wanted("on", stdout=sys.stdout, stderr=sys.stderr, environ=os.environ):
         hint = Message("imagegen open {id} opens the picture").format(id=task.id)
         raise UsageError(Message("--preview draws on a terminal only"), hint=hint)
-    is_one = number is not None or not task.files or other_machine(record, task.files)
-    paths = [picture_path(record, number)] if is_one else list(task.files)
+    is_one = number is not None or not task.files or other_machine(record, task.files, pictures)
+    paths = [picture_path(record, number, pictures)] if is_one else list(task.files)
     if trouble := preview.show(paths, "on", stdout=sys.stdout, environ=os.environ):
         print_notice(trouble, sys.stderr, os.environ)
         return 1
@@ -204,7 +205,7 @@ def _row(record: Record, charge: Charge | None = None) -> Row:
     started = None if isinstance(record.task.state, Queued) else record.started
     return Row(
         record.task, record.created, started=started, ended=record.ended, charge=_seen(charge, record),
-        favourite=bool(record.favourites),
+        favourite=bool(record.favourites), terms=queued_terms(record.task),
     )  # fmt: skip
 
 
@@ -251,7 +252,10 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
 
 
 def _object(record: Record, charge: Charge | None, pictures: Mapping[TaskId, Sequence[Picture]]) -> dict[str, object]:
-    plain = task_object(record.task, created=record.created, started=record.started, ended=record.ended)
+    plain = task_object(
+        record.task, created=record.created, started=record.started, ended=record.ended,
+        terms=queued_terms(record.task),
+    )  # fmt: skip
     seen = _seen(charge, record)
     cost = {} if seen is None else {"cost": seen.plainly()}
     saved = [{"path": one.path, "sha256": one.sha256 or None} for one in pictures.get(record.task.id, ())]

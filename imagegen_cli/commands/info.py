@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imagegen_cli.commands.console import history, printed, say
-from imagegen_cli.commands.elsewhere import LIES_THERE, other_machine
+from imagegen_cli.commands.elsewhere import LIES_THERE, other_machine, other_machine_of
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.lineage import Chain, as_objects, chains, in_words
 from imagegen_cli.commands.verifying import verifier
@@ -308,7 +308,7 @@ def _task(known: Known) -> str:
     place = Message("{picture}, run {run}, {moment}")
     place = place.format(picture=picture, run=known.record.task.run, moment=moment(known.record.ended))
     moved = known.picture.path != str(known.path.absolute())
-    if moved and (host := other_machine(known.record, [known.picture.path])):
+    if moved and (host := other_machine_of(known.record, [known.picture])):
         return tr("{place}; saved as {path} on the machine {host}", place=place, path=known.picture.path, host=host)
     return tr("{place}; saved as {path}", place=place, path=known.picture.path) if moved else translated(place)
 

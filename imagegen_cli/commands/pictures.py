@@ -4,8 +4,9 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
-from imagegen_cli.commands.elsewhere import LIES_THERE, other_machine
+from imagegen_cli.commands.elsewhere import LIES_THERE, Pictures, other_machine
 from imagegen_cli.core.language import Message, tr
 from imagegen_cli.core.masking import masked
 from imagegen_cli.core.task import ENDED, Cancelled, ImageRequest, Task, word
@@ -123,23 +124,29 @@ def _name_of(reference: str) -> str:
 
 
 def pictures_of(
-    records: Sequence[Record], *, compared: bool, numbers: Mapping[int, Sequence[int]] | None = None
+    records: Sequence[Record],
+    *,
+    compared: bool,
+    numbers: Mapping[int, Sequence[int]] | None = None,
+    elsewhere: Pictures = MappingProxyType({}),
 ) -> list[Picture]:
     """The pictures of these tasks, and a place with the reason for each that did not come.
 
     `compared`: for a sheet, which tells what was varied, and not when a picture was made. `numbers`: of these tasks
-    only these pictures are wanted.
+    only these pictures are wanted. `elsewhere`: see `made_elsewhere`.
     """
     tasks = [record.task for record in records]
     cells = cells_of(tasks) if compared else [dict(task.cell) for task in tasks]
     found: list[Picture] = []
     for record, cell in zip(records, cells, strict=True):
         wanted = (numbers or {}).get(record.task.id, ())
-        found += (one for one in _places(record, cell, compared=compared) if not wanted or one.index in wanted)
+        found += (
+            one for one in _places(record, cell, elsewhere, compared=compared) if not wanted or one.index in wanted
+        )
     return found
 
 
-def _places(record: Record, cell: Cell, *, compared: bool) -> Iterator[Picture]:
+def _places(record: Record, cell: Cell, elsewhere: Pictures, *, compared: bool) -> Iterator[Picture]:
     task, axes = record.task, tuple(cell.items())
     paths = [*task.files, ""] if _is_short(task) else list(task.files)
     for index, path in enumerate(paths, 1):
@@ -153,13 +160,13 @@ def _places(record: Record, cell: Cell, *, compared: bool) -> Iterator[Picture]:
             axes=axes,
             command="" if compared else command_for(task, _seed(record, index)),
             state=_state(task) if not path else "done",
-            reason=_where(record, path) if path else why_missing(task),
+            reason=_where(record, path, elsewhere) if path else why_missing(task),
         )
 
 
-def _where(record: Record, path: str) -> str:
+def _where(record: Record, path: str, elsewhere: Pictures) -> str:
     """That a file lies on another machine; empty where it may be here."""
-    host = other_machine(record, [path])
+    host = other_machine(record, [path], elsewhere.get(record.task.id, ()))
     return LIES_THERE.format(path=path, host=host) if host else ""
 
 

@@ -38,6 +38,7 @@ from imagegen_cli.commands.spending import (
     cost_lines,
 )
 from imagegen_cli.commands.task_ids import run_reference, task_ids
+from imagegen_cli.commands.terms import sending
 from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.errors import ImagegenError, NothingToDo, Reason, UsageError, error_class, label
 from imagegen_cli.core.language import Message, joined, ngettext, translated
@@ -118,8 +119,8 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         names = {record.task.id for record in restored}
         unsent = [task for task in unsent if task.id not in names]
         if unsent:
-            message = Message("never sent, nothing spent: {ids}; imagegen retry {ids} sends them")
-            say(message.format(ids=ids_of(unsent)))
+            message = Message("never sent, nothing spent: {ids}; to send them: {command}")
+            say(message.format(ids=ids_of(unsent), command=sending(unsent)))
         lost = [task for task in tasks if isinstance(task.state, Failed)]
         if lost:
             say(Message("may have been accepted and charged, but nothing to ask with: {ids}").format(ids=ids_of(lost)))
@@ -299,7 +300,7 @@ def _resumable(record: Record) -> bool:
 
 def _obstacle(record: Record) -> Message | None:
     """Why `resume ID` can bring nothing."""
-    state, id_ = record.task.state, record.task.id
+    state, id_, command = record.task.state, record.task.id, sending([record.task])
     if record.waits_for_worker:
         waits = Message(
             "{id} waits for a worker: imagegen work carries it, imagegen cancel {id} takes it out of the queue"
@@ -310,14 +311,14 @@ def _obstacle(record: Record) -> Message | None:
     if isinstance(state, Failed) and not state.resumable and state.job is None:
         if may_be_paid(state):
             doubtful = Message(
-                "{id} may be made and billed already, and holds no receipt: imagegen retry {id} --may-repeat pays anew"
+                "{id} may be made and billed already, and holds no receipt: {command} --may-repeat pays anew"
             )
-            return doubtful.format(id=id_)
-        failed = Message("{id} failed ({reason}) and holds no receipt: imagegen retry {id} makes it anew")
-        return failed.format(id=id_, reason=label(state.reason))
+            return doubtful.format(id=id_, command=command)
+        failed = Message("{id} failed ({reason}) and holds no receipt: {command} makes it anew")
+        return failed.format(id=id_, reason=label(state.reason), command=command)
     if isinstance(state, Cancelled) and state.job is None:
-        cancelled = Message("{id} was cancelled and nothing is running there: imagegen retry {id} makes it anew")
-        return cancelled.format(id=id_)
+        cancelled = Message("{id} was cancelled and nothing is running there: {command} makes it anew")
+        return cancelled.format(id=id_, command=command)
     return None
 
 
@@ -387,13 +388,13 @@ def retry(
         tasks += _copied(store, config, paid)
         if not tasks:
             raise NothingToDo(Message("there is nothing left to retry"), hint=LIST_TELLS)
-        sending = ngettext(
+        said = ngettext(
             "sending {count} task again, as new paid work: {ids}",
             "sending {count} tasks again, as new paid work: {ids}",
             len(tasks),
             ids=ids_of(tasks),
         )
-        say(sending if is_said else joined(" · ", (sending, cost(plan_))))
+        say(said if is_said else joined(" · ", (said, cost(plan_))))
         return _run(store, config, tasks, options, spending=spending)
 
 
@@ -575,13 +576,14 @@ def cancel(names: Sequence[str], *, everything: bool = False, run: str = "", que
         raise UsageError(Message("say what to cancel: IDs, --all, --queued or --run N"))
     with history() as store:
         ids, run_id = task_ids(names, store), run_reference(run, store)
+        _say_recovered(store.recover_receipts())
         if ids:
             records = all_there(store, ids)
         else:
             states = ("queued",) if queued else UNFINISHED
             records = store.find(Filter(states=states, run=run_id))
         if not records:
-            raise NothingToDo(Message("nothing is unfinished"))
+            raise NothingToDo(Message("no task waits to be sent") if queued else Message("nothing is unfinished"))
         open_ = [record for record in records if _may_go_on(record.task)]
         owned = [record.task.id for record in open_ if record.is_owned]
         orphans = [record for record in open_ if not record.is_owned]

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from imagegen_cli.commands.provenance import Provenance
 from imagegen_cli.commands.signals import NAMES, SIGNALS, signals
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
+from imagegen_cli.commands.terms import queued_terms
 from imagegen_cli.core.errors import DiskError, HistoryError, ImagegenError, Reason
 from imagegen_cli.core.events import BudgetReached, Event, ProviderPaused, QueueKnown, Sink, TaskChanged, spare, tee
 from imagegen_cli.core.language import Message, ngettext, tr
@@ -68,7 +69,7 @@ from imagegen_cli.settings.keys import key_of
 from imagegen_cli.settings.paths import kept_folder
 from imagegen_cli.storage.database import MAX_ABSENCE_S
 from imagegen_cli.storage.estimates import Estimates
-from imagegen_cli.storage.records import Filter
+from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
 
 if TYPE_CHECKING:
@@ -182,6 +183,11 @@ class Session:
         self._is_set_back_told = False
 
     @property
+    def budget_reached(self) -> str:
+        """Why the budget of this command let nothing more be sent; empty where it did not come to that."""
+        return self._budget_reached
+
+    @property
     def tasks(self) -> list[Task]:
         """The tasks as they are now."""
         return list(self._tasks.values())
@@ -218,6 +224,7 @@ class Session:
             keys=self._keys,
             taken_by=partial(taken_by, self._store),
             is_set_back=lambda: self._store.is_set_back,
+            terms_of=self._terms_of,
         )
         display = Guarded(chosen, stderr=output.stderr)
         with signals(self._signalled), output, suppress(asyncio.CancelledError):
@@ -265,6 +272,11 @@ class Session:
                 command=self._next_step(command, left),
             )
             say(message)
+
+    def _terms_of(self, task: Task) -> str:
+        """The options by which the budget of this command, or of the one that queued a task, holds for a retry too."""
+        own = "" if self._spending is None else self._spending.terms_of(task)
+        return own if self._feed is None else queued_terms(task) or own
 
     def _next_step(self, command: str, left: Iterable[Task]) -> str:
         """The command that sends `left`, and what a person has to do before it."""
@@ -593,15 +605,17 @@ class Session:
             display.tell(QueueKnown(time.time(), self._store.waiting_for_workers(sorted(providers))))
 
     def _say_lost(self, display: Display) -> None:
-        """Say of which tasks another process has the claim: this one has let go of them, whatever they wait for."""
-        if self._store.is_set_back:
-            return
+        """Say of which tasks this process has lost the claim, and what becomes of them: it has let go of them."""
         lost = set(self._store.lost)
         known = {id_: self._tasks[id_].state for id_ in lost - self._told_lost if id_ in self._tasks}
-        if fresh := [id_ for id_, state in known.items() if not isinstance(state, ENDED)]:
-            message = Message("another process goes on with {ids}: left to it")
-            display.say(message.format(ids=", ".join(map(str, sorted(fresh)))))
         self._told_lost = lost
+        fresh = [id_ for id_, state in known.items() if not isinstance(state, ENDED)]
+        if fresh and not self._store.is_set_back:
+            with suppress(HistoryError), self._store.quickly():
+                records = self._store.find(Filter(ids=tuple(fresh)))
+                is_told = self._feed is not None and bool(self._budget_reached)  # at the end, with the command
+                for message in _become_of(one for one in records if not (is_told and one.waits_for_worker)):
+                    display.say(message)
 
     def _leave_what_was_set_back(self, why: str, display: Display) -> None:
         """Send nothing more: what the history says is older than what this process has done."""
@@ -708,6 +722,23 @@ def _held(left: Sequence[TaskId]) -> Message:
         len(left),
         command=f"imagegen resume {ids}".strip(),
     )
+
+
+def _become_of(lost: Iterable[Record]) -> Iterator[Message]:
+    """What is said of tasks whose claim was lost, by what the history has of them now."""
+    found: dict[Message, list[TaskId]] = {}
+    for record in lost:
+        if record.is_owned:
+            message = Message("another process goes on with {ids}: left to it")
+        elif record.waits_for_worker:
+            message = Message("back in the queue, not sent: {ids}; imagegen work carries what is there")
+        elif isinstance(record.task.state, ENDED):
+            message = Message("another command has ended {ids}: imagegen show ID tells what became of a task")
+        else:
+            message = Message("no process has {ids} any more: imagegen resume {ids} goes on with what was sent")
+        found.setdefault(message, []).append(record.task.id)
+    for message, ids in found.items():
+        yield message.format(ids=" ".join(map(str, sorted(ids))))
 
 
 def _is_unsent(task: Task) -> bool:

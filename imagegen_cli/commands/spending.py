@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from imagegen_cli.commands.console import HANDFUL, answers, is_asked, say
 from imagegen_cli.commands.options import SpendOptions
 from imagegen_cli.commands.price_queries import endpoint_prices, tells_prices
+from imagegen_cli.commands.terms import queued_terms, terms
 from imagegen_cli.core.budget import Limit, Period, in_units, parse_limits
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import ConfigError, UsageError
@@ -170,11 +171,17 @@ class Spending:
         words = ["imagegen", "retry", which or " ".join(map(str, ids))]
         words += ["--may-repeat"] if is_repeat else []
         words += ["--yes"] if len(ids) > HANDFUL and not is_asked() else []
+        return " ".join(words) + self.terms(left)
+
+    def terms(self, left: Iterable[Task]) -> str:
+        """The options of this command about money, high enough for each of these tasks."""
         dearest = self._dearest_of(left)
         budget = ",".join(_raised(limit, dearest).as_option for limit in parse_limits(self._options.budget))
-        words += [f"--budget {budget}"] if budget else []
-        words += [f"--assume-price {self._options.assume_price.replace(' ', '')}"] if self._options.assume_price else []
-        return " ".join(words)
+        return terms(budget, self._options.assume_price)
+
+    def terms_of(self, task: Task) -> str:
+        """The options of this command that one needs which sends a task again; else those with which it was queued."""
+        return terms(self._options.budget, self._options.assume_price) or queued_terms(task)
 
     def next_step(self, command: str, reached: str, left: Iterable[Task]) -> str:
         """The command that sends `left`, and what a person has to do before it; nothing where it starts a new sum."""

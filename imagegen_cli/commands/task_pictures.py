@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from imagegen_cli.commands.console import history
-from imagegen_cli.commands.elsewhere import BRING_IT, LIES_THERE, other_machine
+from imagegen_cli.commands.elsewhere import BRING_IT, LIES_THERE, machine_of, other_machine
 from imagegen_cli.commands.histories import has_history
 from imagegen_cli.commands.task_ids import task_reference
 from imagegen_cli.core.errors import NothingToDo, UsageError
@@ -61,6 +61,8 @@ def picture_of(text: str, store: Store, option: str = "--image") -> tuple[str, P
                 LIES_THERE.format(path=picture.path, host=host), hint=BRING_IT.format(host=host)
             ) from error
         raise UsageError(_unusable(place, picture.path, error), hint=hint.format(task=record.task.id)) from error
+    if not is_it and (host := machine_of(record)):
+        raise UsageError(LIES_THERE.format(path=picture.path, host=host), hint=BRING_IT.format(host=host))
     if not is_it:
         other = Message("{path} is not picture {picture} any more: it was changed or replaced")
         hint = Message("to send that file on purpose, name it: {option} {path}")

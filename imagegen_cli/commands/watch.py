@@ -20,6 +20,7 @@ from imagegen_cli.commands.session import end
 from imagegen_cli.commands.signals import signals
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.commands.task_ids import run_reference, task_ids
+from imagegen_cli.commands.terms import queued_terms
 from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.charges import Charge
 from imagegen_cli.core.errors import HistoryError, NothingToDo
@@ -107,6 +108,7 @@ class Show:
             since=since,
             preview=options.preview,
             taken_by=taken_by,
+            terms_of=queued_terms,
         )
         self.display = Guarded(chosen, stderr=self._output.stderr)
 

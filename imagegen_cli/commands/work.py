@@ -42,6 +42,8 @@ LOOK_FOR_FILES_S = 30.0
 """Seconds after which a worker looks again for files that it lacked."""
 MAX_FILES_TOLD = 5
 """Files that a worker lacks and names one by one."""
+MAX_LOOKED_AT = 200
+"""Tasks of the queue of which the price is looked at where a budget was too low."""
 MAX_AHEAD = 50
 """Tasks of a provider that are claimed at once, and that wait here at most."""
 
@@ -60,10 +62,14 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
             raise NothingToDo(Message("no task waits for a worker"), hint=hint)
         if options.display not in ("json", "quiet"):
             say(_what_waits(waiting, ", ".join(sorted(names)), once=once))
-        session = Session(store, config, options, spending=Spending(config, spend, names), feed=feed)
+        spending = Spending(config, spend, names)
+        session = Session(store, config, options, spending=spending, feed=feed)
         code = session.run_tasks(RunId(0), (), providers=feed.providers)
         for run, because in feed.reached.items() if not store.is_set_back else ():
             _say_reached(store, config, run, because)
+        if session.budget_reached and not feed.reached:
+            words = [*(f"-p {name}" for name in providers), *(["--once"] if once else [])]
+            _say_left(store, names, session, spending, " ".join(["imagegen work", *words]))
         if feed.error is not None:
             raise feed.error
         return _with_what_is_left(store, feed, code, session.tasks) if once else code
@@ -107,6 +113,22 @@ def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None
             why=because, command=command,
         )  # fmt: skip
         say(message)
+
+
+def _say_left(store: Store, names: Sequence[str], session: Session, spending: Spending, command: str) -> None:
+    """Say what waits in the queue because the worker may spend no more, and the command that goes on."""
+    with suppress(HistoryError), store.quickly():
+        waiting = store.find(Filter(states=("queued",), limit=MAX_LOOKED_AT))
+        left = [one.task for one in waiting if one.waits_for_worker and one.task.request.provider in names]
+        if left:
+            message = ngettext(
+                "{count} task waits in the queue, not sent: {why}; {command}",
+                "{count} tasks wait in the queue, not sent: {why}; {command}",
+                store.waiting_for_workers(names),
+                why=session.budget_reached,
+                command=spending.next_step(command + spending.terms(left), session.budget_reached, left),
+            )
+            say(message)
 
 
 def _first_look(store: Store, names: Sequence[str]) -> tuple[int, bool]:

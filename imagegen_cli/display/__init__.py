@@ -15,7 +15,7 @@ from imagegen_cli.core.events import Event
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import Task
 from imagegen_cli.core.text import is_capable_terminal
-from imagegen_cli.display.board import Board, Row, TakenBy, never, nothing_taken, unknown
+from imagegen_cli.display.board import Board, Row, TakenBy, never, no_terms, nothing_taken, unknown
 from imagegen_cli.display.lines import JsonLines, PlainLines, Quiet, task_object
 from imagegen_cli.display.listing import print_list, print_task
 
@@ -94,6 +94,7 @@ def choose(
     since: float = -math.inf,
     taken_by: TakenBy = nothing_taken,
     is_set_back: Callable[[], bool] = never,
+    terms_of: Callable[[Task], str] = no_terms,
 ) -> Display:
     """The display for `progress`, one of `PROGRESS`. Raises UsageError for any other.
 
@@ -102,11 +103,18 @@ def choose(
     `keys` lets keys act, where there is a keyboard. What ended before `since` is counted and not printed for people.
     `taken_by` is asked at the end which tasks a command takes that names only a run, and `is_set_back` whether the
     history lacks the tasks, so that no command may name them.
+    `terms_of` tells what a command has to say that sends a task again: the budget that holds for it.
     """
     from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Keys
 
     drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
-    board = Board(estimate=estimate, previews=MAX_PREVIEWS if drawn else 0, taken_by=taken_by, is_set_back=is_set_back)
+    board = Board(
+        estimate=estimate,
+        previews=MAX_PREVIEWS if drawn else 0,
+        taken_by=taken_by,
+        is_set_back=is_set_back,
+        terms_of=terms_of,
+    )
     match progress:
         case "json":
             return JsonLines(board, stdout=stdout, stderr=stderr, clock=clock)

@@ -88,7 +88,8 @@ class Row:
 
     `clock` is when the work itself began: after the service's own queue, if the service reports one. `queue_position`
     is None until the service reports something, and stays 0 once the work has begun. `floor` is how far a guess had
-    come when the service first reported progress: a bar never runs backwards.
+    come when the service first reported progress: a bar never runs backwards. `terms`: options that a command has to
+    have which sends the task again, with a blank before each, so that a budget holds for it too.
     """
 
     task: Task
@@ -106,6 +107,7 @@ class Row:
     charge: Charge | None = None
     favourite: bool = False
     host: str = ""
+    terms: str = ""
     """The machine that carries it, where several are shown."""
     searched: str = ""
     """The words that a filter looks in, made when one is first used; empty again after a change of the task."""
@@ -159,11 +161,16 @@ def unknown(_task: Task) -> float | None:
     return None
 
 
+def no_terms(_task: Task) -> str:
+    return ""
+
+
 class Board:
     """`estimate` gives the seconds that a task like this one took before.
 
     `previews`: how many running tasks keep their latest preview; each is a picture in memory. `taken_by`: see
     TakenBy. `is_set_back`: whether the history was set back to before the run, so that no command may name its tasks.
+    `terms_of`: see `Row.terms`.
     """
 
     def __init__(
@@ -173,9 +180,11 @@ class Board:
         previews: int = 0,
         taken_by: TakenBy = nothing_taken,
         is_set_back: Callable[[], bool] = never,
+        terms_of: Callable[[Task], str] = no_terms,
     ) -> None:
         self.taken_by = taken_by
         self.is_set_back = is_set_back
+        self._terms_of = terms_of
         self.rows: dict[TaskId, Row] = {}
         self.active: dict[TaskId, Row] = {}
         self.delayed: dict[TaskId, Row] = {}
@@ -337,7 +346,7 @@ class Board:
     def _put(self, task: Task, at: float) -> None:
         row = self.rows.get(task.id)
         if row is None:
-            row = self.rows[task.id] = Row(task=task, created=at)
+            row = self.rows[task.id] = Row(task=task, created=at, terms=self._terms_of(task))
             self.highest = max(self.highest, task.id)
             self.started = at if self.started is None else self.started
         else:

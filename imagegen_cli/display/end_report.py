@@ -23,7 +23,7 @@ from imagegen_cli.core.task import (
 from imagegen_cli.core.text import seconds
 from imagegen_cli.display import costs
 from imagegen_cli.display.board import Board, Row
-from imagegen_cli.display.messages import STOPS, general_hint
+from imagegen_cli.display.messages import RETRY, STOPS, general_hint
 
 MAX_IDS = 12
 """Tasks that a command names one by one, where a shorter one means the same."""
@@ -31,7 +31,6 @@ MAX_PARTS = 24
 """Numbers and ranges that a line for people names; their count stands before them."""
 MIN_RANGE = 3
 """Numbers in a row that are written as a range."""
-RETRY = "imagegen retry {ids}"
 RETRY_ANEW = f"{RETRY} --may-repeat"
 """What hints say; the command is written anew where it would not mean just the tasks of the hint.
 
@@ -153,7 +152,9 @@ def advice(board: Board, hint: str, ids: Sequence[int], again: Sequence[int], *,
     is_plain, shown = RETRY_ANEW not in hint, translated(hint)
     if not is_only and is_plain and set(ids) <= set(again):
         return shown.replace(f"：{RETRY}", "").replace(RETRY, tr("a retry"))
-    return shown.replace(RETRY, command(board, "retry", ids)) if is_plain else shown.replace("{ids}", listed(ids))
+    if is_plain:
+        return shown.replace(RETRY, command(board, "retry", ids))
+    return shown.replace(RETRY_ANEW, _each(board, ids, RETRY_ANEW)).replace("{ids}", listed(ids))
 
 
 def to_repeat(rows: Iterable[Row]) -> list[int]:
@@ -204,9 +205,22 @@ def command(board: Board, words: str, ids: Collection[int]) -> str:
     runs = {row.task.run for id_ in ids if (row := board.rows.get(TaskId(id_))) is not None}
     if len(ids) > MAX_IDS and len(runs) == 1:
         run = runs.pop()
-        if set(board.taken_by(words, run)) == set(ids):
-            return f"imagegen {words} --run {run}"
-    return f"imagegen {words.split(maxsplit=1)[0]} {listed(ids)}"
+        if set(board.taken_by(words, run)) == set(ids) and len(terms := _terms(board, words, ids)) == 1:
+            return f"imagegen {words} --run {run}{terms.pop()}"
+    return _each(board, ids, f"imagegen {words.split(maxsplit=1)[0]} {{ids}}")
+
+
+def _each(board: Board, ids: Iterable[int], words: str) -> str:
+    """The command with these tasks; a further one for those that other budgets hold for, where it sends them."""
+    found: dict[str, list[int]] = {}
+    for id_ in sorted(ids):
+        found.setdefault("".join(_terms(board, words.removeprefix("imagegen "), [id_])), []).append(id_)
+    return "; ".join(f"{words.replace('{ids}', listed(some))}{terms}" for terms, some in found.items())
+
+
+def _terms(board: Board, words: str, ids: Iterable[int]) -> set[str]:
+    rows = (board.rows.get(TaskId(id_)) for id_ in ids)
+    return {row.terms if words.startswith("retry") and row is not None else "" for row in rows}
 
 
 def listed(ids: Iterable[int]) -> str:

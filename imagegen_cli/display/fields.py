@@ -13,6 +13,7 @@ from imagegen_cli.core.text import seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Row, can_be_fetched
 from imagegen_cli.display.costs import described
+from imagegen_cli.display.messages import RETRY
 
 LABEL = 12
 STATE = Message("state")
@@ -45,7 +46,7 @@ def fields_of(row: Row, now: float) -> Iterator[tuple[str, str]]:
     """Label and value of everything about a task except its prompt; a value may be empty. Labels are messages."""
     request = row.task.request
     yield STATE, messages.explained(row.task.state)
-    yield Message("what to do"), shown_advice(row.task)
+    yield Message("what to do"), shown_advice(row.task, row.terms)
     yield Message("began"), began(row, now)
     yield Message("pictures"), f"{len(row.task.files)}/{row.task.expected_images}"
     yield Message("cost"), translated(described(row.charge, row.task.id))
@@ -86,14 +87,18 @@ def model_of(row: Row) -> str:
     return row.task.request.model or row.task.request.provider
 
 
-def advice(task: Task) -> str:
-    """The next step for a person, in English; one that costs nothing comes first."""
-    return str(_next_step(task)).replace("{ids}", str(task.id))
+def advice(task: Task, terms: str = "") -> str:
+    """The next step for a person, in English; one that costs nothing comes first. `terms`: see Row."""
+    return _of_task(str(_next_step(task)), task, terms)
 
 
-def shown_advice(task: Task) -> str:
+def shown_advice(task: Task, terms: str = "") -> str:
     """The same in the language in use."""
-    return translated(_next_step(task)).replace("{ids}", str(task.id))
+    return _of_task(translated(_next_step(task)), task, terms)
+
+
+def _of_task(text: str, task: Task, terms: str) -> str:
+    return text.replace(RETRY, f"{RETRY}{terms}").replace("{ids}", str(task.id))
 
 
 def _next_step(task: Task) -> str:

@@ -271,7 +271,7 @@ class JsonLines(StaticDisplay):
 
     def _task(self, task: Task) -> dict[str, Any]:
         row = self.board.rows[task.id]
-        plain = task_object(task, created=row.created, started=row.started, ended=row.ended)
+        plain = task_object(task, created=row.created, started=row.started, ended=row.ended, terms=row.terms)
         hint = {"hint": ""} if self.board.is_set_back() else {}  # it would name a task that the history lacks
         return plain | hint | self._charge(task.id)
 
@@ -287,8 +287,10 @@ def shortened(prompt: str) -> str:
     return prompt if len(prompt) <= MAX_PROMPT else prompt[: MAX_PROMPT - 3] + "..."
 
 
-def task_object(task: Task, *, created: float | None, started: float | None, ended: float | None) -> dict[str, Any]:
-    """A task for programs. The parameters are seconds since the epoch; the object has ISO 8601."""
+def task_object(
+    task: Task, *, created: float | None, started: float | None, ended: float | None, terms: str = ""
+) -> dict[str, Any]:
+    """A task for programs. The parameters are seconds since the epoch; the object has ISO 8601. `terms`: see Row."""
     reason, message = _why(task)
     return {
         "v": VERSION,
@@ -297,7 +299,7 @@ def task_object(task: Task, *, created: float | None, started: float | None, end
         "state": word(task.state),
         "reason": reason,
         "message": message,
-        "hint": advice(task),
+        "hint": advice(task, terms),
         "prompt": task.request.prompt,
         "provider": task.request.provider,
         "model": task.request.model,

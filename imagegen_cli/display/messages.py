@@ -109,6 +109,10 @@ def tallies(board: Board) -> str:
     return translated(joined(", ", counted))
 
 
+RETRY = "imagegen retry {ids}"
+"""What hints say that send a task again."""
+
+
 def general_hint(state: Failed) -> Message:
     """What to do where the provider gives no hint. It never advises to pay a second time without a warning."""
     is_explained = error_class(state.reason).may_be_paid

@@ -98,7 +98,7 @@ def write(
 def _parts(
     pictures: Sequence[Picture], cache_folder: Path, progress: Progress
 ) -> Iterator[list[tuple[Picture, Thumbnail]]]:
-    made = thumbnails([picture.path for picture in pictures if picture.path], cache_folder)
+    made = thumbnails([picture.path for picture in pictures if picture.is_here], cache_folder)
     pairs = _counted(pictures, made, progress)
     while part := list(islice(pairs, PART)):
         yield part
@@ -109,7 +109,7 @@ def _counted(
 ) -> Iterator[tuple[Picture, Thumbnail]]:
     for done, picture in enumerate(pictures):
         progress(done, len(pictures))
-        yield picture, next(made) if picture.path else Thumbnail()
+        yield picture, next(made) if picture.is_here else Thumbnail(why=picture.reason if picture.path else "")
 
 
 def _write_part(
@@ -139,9 +139,9 @@ def _count(picture: Picture, thumbnail: Thumbnail, tally: _Tally) -> None:
 def _entry(picture: Picture, thumbnail: Thumbnail, home: Path) -> dict[str, Any]:
     """What the script reads, under names of one letter: there are thousands of them.
 
-    `m`: the file was missing already, so that the page never asks for it.
+    `m`: the file was missing already, or is another one, so that the page never asks for it.
     """
-    is_missing = bool(picture.path and thumbnail.why) and not _can_be_read(picture.path)
+    is_missing = bool(picture.path and thumbnail.why) and not (picture.is_here and _can_be_read(picture.path))
     return {
         "p": plain(picture.prompt), "t": picture.task, "r": picture.run, "i": picture.index,
         "a": _pairs(picture.parameters), "x": _pairs(picture.axes), "c": plain(picture.command),

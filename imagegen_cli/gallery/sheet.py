@@ -176,7 +176,7 @@ def draw(
 def _ratio(pictures: Sequence[Picture]) -> float:
     """The middle one of some pictures' shapes."""
     found = []
-    for picture in [picture for picture in pictures if picture.path][:MEASURED]:
+    for picture in [picture for picture in pictures if picture.is_here][:MEASURED]:
         with suppress(NoThumbnail):
             found.append(shape(picture.path))
     return median(found) if found else 1.0
@@ -259,7 +259,9 @@ def _caption(cell: Cell, speaks: _Speaks) -> list[str]:
 def _paint_picture(canvas: _Canvas, box: Box, picture: Picture) -> None:
     state, reason = words.STATES.get(picture.state, picture.state), picture.reason or words.NO_PICTURE
     canvas.progress(canvas.counts["drawn"] + canvas.counts["missing"], canvas.total)
-    if picture.path:
+    if picture.path and picture.reason:
+        state = words.STATES["not shown"]
+    elif picture.path:
         try:
             canvas.picture(box, picture.path)
         except NoThumbnail as error:

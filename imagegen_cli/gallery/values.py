@@ -18,7 +18,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 class Picture:
     """A picture of a task, or the place of one that did not come: then `path` is empty and `reason` says why.
 
-    Where there is a path, `reason` says where the file lies if it is not on this machine.
+    Where there is a path, `reason` says where the file lies if it is not on this machine. What lies at the path here is
+    another file then, and is not read.
 
     `index` counts the pictures of the task from 1. `state` is the word of the history (`done`, `failed`).
     `parameters` are the options of the request but for its prompt; one of the name `model` can be filtered by.
@@ -37,6 +38,11 @@ class Picture:
     command: str = ""
     state: str = "done"
     reason: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the file at its path is to be shown."""
+        return bool(self.path) and not self.reason
 
 
 def plain(text: str) -> str:

@@ -342,8 +342,23 @@ class PostgresConnection:
     def _check_history(self, raw: Any) -> None:
         """Raise SetBackError where another connection of this process has committed what is not there."""
         are_there = self._known.are_there()
-        if not self._is_for_receipts and are_there != "1" and not raw.execute(f"SELECT {are_there}").fetchone()[0]:
+        if self._is_for_receipts or are_there == "1":
+            return
+        with self._tables():
+            found = raw.execute(f"SELECT {are_there}").fetchone()[0]
+        if not found:
             raise self._known.set_back()
+
+    @contextmanager
+    def _tables(self) -> Iterator[None]:
+        """Inside, a table that is missing means that the history was set back to before it had tables.
+
+        A store makes them all before it asks for any of them.
+        """
+        try:
+            yield
+        except psycopg.errors.UndefinedTable:
+            raise self._known.set_back() from None
 
     @contextmanager
     def for_receipts(self) -> Iterator[None]:
@@ -394,14 +409,16 @@ class PostgresConnection:
             self._reopen()
         is_alone = not self.in_transaction
         try:
-            return Found(self._raw.execute(translated(sql), values))
+            with self._tables():
+                return Found(self._raw.execute(translated(sql), values))
         except psycopg.OperationalError as error:
             if self.is_lost:
                 self._transaction_id = ""
             if not (is_alone and self._may_reopen(error) and sql.startswith("SELECT")):
                 raise
         self._reopen()
-        return Found(self._raw.execute(translated(sql), values))
+        with self._tables():
+            return Found(self._raw.execute(translated(sql), values))
 
     def _may_reopen(self, error: Exception) -> bool:
         """Whether the connection was lost by this error, and another one is worth its time."""
@@ -409,7 +426,8 @@ class PostgresConnection:
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Found:
         cursor = self._raw.cursor()
-        cursor.executemany(translated(sql), [_plain(values) for values in parameters])
+        with self._tables():
+            cursor.executemany(translated(sql), [_plain(values) for values in parameters])
         return Found(cursor)
 
     def close(self) -> None:
@@ -453,7 +471,8 @@ class PostgresConnection:
         self._commits += 1
         words = COMMIT.format(token=self._token, number=self._commits, is_there=self._known.are_there())
         try:
-            found = Found(self._raw.execute(words if self._commits > 1 else FORGET + words))
+            with self._tables():
+                found = Found(self._raw.execute(words if self._commits > 1 else FORGET + words))
         except psycopg.errors.DivisionByZero:
             raise self._known.set_back() from None
         except psycopg.OperationalError:
@@ -471,7 +490,7 @@ class PostgresConnection:
         until = float("inf") if self._patience_s is not None else time.monotonic() + self.wait_s
         while True:
             self._reopen(until)
-            with suppress(psycopg.OperationalError):
+            with suppress(psycopg.OperationalError), self._tables():
                 if not self._is_in_progress(number):
                     query = "SELECT number FROM committed WHERE connection = %s"
                     row = self._raw.execute(query, (self._token,)).fetchone()

@@ -384,7 +384,8 @@ class Store(Database):
         taken: list[Task] = []
         owned: list[Record] = []
         changed: list[Record] = []
-        self.recover_receipts([record.task.id for record, state in changes if isinstance(state, Queued)])
+        unsent = [record.task.id for record, state in changes if Queued in (type(record.task.state), type(state))]
+        self.recover_receipts(unsent)
         with self._transaction():
             owner = self._leases.own(self._db)
             now = self._by_id([record.task.id for record, _ in changes])
@@ -525,11 +526,13 @@ class Store(Database):
         return [record for record in records if not isinstance(record.task.state, Queued)]
 
     def cancel_queued(self, run: int) -> None:
-        """Cancel those tasks of a run that no worker has taken."""
+        """Cancel those tasks of a run that no worker has taken, but for those that were sent, as a receipt says."""
+        self.recover_receipts()
         detail = serialize.dumps(serialize.from_state(Cancelled(CancelOutcome.NOT_SENT)))
         self._change(
-            "UPDATE task SET state = 'cancelled', detail = ?, reason = 'cancelled', ended = ?, shared = 0,"
-            " fence = fence + 1 WHERE run = ? AND shared = 1 AND state = 'queued' AND owner IS NULL",
+            "UPDATE task SET state = 'cancelled', detail = ?, reason = 'cancelled', ended = ?, shared = 0,"  # noqa: S608 - our own words
+            " fence = fence + 1 WHERE run = ? AND shared = 1 AND state = 'queued' AND owner IS NULL"
+            f" AND NOT {receipts.IS_SENT}",
             detail, self.now(), run,
         )  # fmt: skip
 
@@ -1046,6 +1049,7 @@ class Store(Database):
 
         What was not sent is cancelled as such; of the rest it stays known that the service may go on with it.
         """
+        receipts.recover(self._db, self._leases.living(self._db))
         detail = serialize.dumps(serialize.from_state(Cancelled(CancelOutcome.NOT_SENT)))
         unsent = self._db.execute(
             "UPDATE task SET state = 'cancelled', detail = ?, ended = ?, owner = NULL, shared = 0, fence = fence + 1"

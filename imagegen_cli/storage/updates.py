@@ -194,8 +194,9 @@ def _write_state(db: "Connection", event: TaskChanged, leases: Leases, budget: B
     more = "" if isinstance(state, ENDED) else ", ended = NULL"
     account = budget.accounts.get(task.request.provider) if budget.accounts else None
     where = "id = :id AND owner = :owner AND fence = :fence"
-    if isinstance(state, Submitting):
+    if isinstance(state, Submitting | Failed | Cancelled):
         where += f" AND NOT (state = 'queued' AND {receipts.IS_SENT})"
+    if isinstance(state, Submitting):
         more += ", began = NULL" + (", account = :account" if account is not None else "")
         _write_taker(db, task)
     if event.lasted is not None:
@@ -231,14 +232,16 @@ def _write_charge(db: "Connection", event: TaskChanged, leases: Leases, budget: 
 def heal(db: "Connection", id_: int, state: State, *, sending: bool = False) -> bool:
     """Keep a receipt that comes late: `resume` can ask for what was taken for lost. Returns whether it was needed.
 
+    A task that has ended without having been sent, as far as the history knows, was sent before that was set back.
     `sending`: also where the history says that the request is leaving; then no living process may own the task.
     """
     if not isinstance(state, Running | Saving):
         return False
     detail = serialize.dumps(serialize.from_state(state))
     written = db.execute(
-        "UPDATE task SET state = ?, detail = ?, reason = '', ended = NULL, owner = NULL, fence = fence + 1"
-        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ? = 1))",
+        "UPDATE task SET state = ?, detail = ?, reason = '', ended = NULL, owner = NULL, fence = fence + 1"  # noqa: S608 - our own words
+        " WHERE id = ? AND ((state = 'failed' AND reason = 'uncertain') OR (state = 'submitting' AND ? = 1)"
+        f" OR (state IN ('failed', 'cancelled') AND started IS NULL AND {receipts.NEVER_REPEATED}))",
         (word(state), detail, id_, sending),
     )
     if written.rowcount:
@@ -262,11 +265,10 @@ def _leave_to_others(db: "Connection", event: TaskChanged, leases: Leases) -> No
     if not receipts.is_there(db, event.task):
         leases.is_without_tasks = True
         return
-    if isinstance(state, Submitting):
-        receipts.recover(db, leases.living(db))
-        return
-    receipts.write(db, id_, leases.fences.get(id_, 0), event.task.job, event.at)
-    heal(db, id_, state)
+    if not isinstance(state, Submitting):
+        receipts.write(db, id_, leases.fences.get(id_, 0), event.task.job, event.at)
+        heal(db, id_, state)
+    receipts.recover(db, leases.living(db))
 
 
 def keep_attempt(db: "Connection", id_: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen_cli.commands.checks.finding import Finding, Level
-from imagegen_cli.commands.elsewhere import other_machine
+from imagegen_cli.commands.elsewhere import machine_of
 from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.errors import TaskError
 from imagegen_cli.core.language import Message, ngettext
@@ -231,7 +231,7 @@ def _unclaimed(one: PartFile) -> Message:
     path = str(one.path)
     if one.record is None:
         return Message("{path} is a whole picture of a task that is not in the history").format(path=path)
-    if one.lacking is not None and (host := other_machine(one.record, [str(one.lacking)])):
+    if one.lacking is not None and (host := machine_of(one.record)):
         there = Message("{path} is a picture of task {id}, and its own file {file} is on the machine {host}")
         return there.format(path=path, id=one.record.task.id, file=str(one.lacking), host=host)
     if one.lacking is not None:
