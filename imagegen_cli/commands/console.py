@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from imagegen_cli.commands.histories import open_history
-from imagegen_cli.commands.signals import signals
+from imagegen_cli.commands.signals import note_end, signals
 from imagegen_cli.core.errors import (
     ConfigError,
     HistoryAway,
@@ -112,7 +112,12 @@ def history(*, patience_s: float = 0.0) -> Iterator[Store]:
 
 def _closed(store: Store) -> list[Task]:
     """Close the history. Returns the tasks that could not be written, also where a signal ends the wait for them."""
-    with signals(lambda _code: store.hurry()):
+
+    def hurry(code: int) -> None:
+        note_end(code)
+        store.hurry()
+
+    with signals(hurry):
         return store.close()
 
 
