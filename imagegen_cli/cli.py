@@ -777,8 +777,10 @@ def main(wrong: ImagegenError | None = None) -> None:
     except SystemExit as leaving:
         _exit(leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1)
     except ImagegenError as error:
+        from imagegen_cli.commands.signals import ended_by  # noqa: PLC0415 - only where something is wrong
+
         _print_error(error)
-        _exit(error.exit_code)
+        _exit(ended_by() or error.exit_code)
     except BrokenPipeError:
         _exit(0)
     except KeyboardInterrupt:

@@ -435,11 +435,38 @@ def test_signals_end_what_waits_for_a_silent_server_and_receipts_are_printed(
         time.sleep(0.3)
     ended = finished(process)
     assert time.monotonic() - begun < 6
+    assert ended.code == (130 if signal.SIGINT in numbers else 143), "also where receipts could not be written"
     line.cuts = lambda _: ""
     assert len(server.jobs) == 1
     (job,) = server.jobs
     assert f'"job": "{job}"' in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.program
+@pytest.mark.parametrize("once", [True, False], ids=["once", "until Ctrl-C"])
+@pytest.mark.parametrize("after_s", [0.0, 0.5])
+def test_a_worker_that_was_told_to_end_does_not_wait_for_a_server_that_falls_silent(
+    tmp_path: Path, server: DreaminaServer, way: tuple[Way, str], after_s: float, *, once: bool
+) -> None:
+    """The signal comes before anything can have noticed the silence."""
+    line, through = way
+    program = Program(tmp_path, CONFIG.format(url=server.url))
+    program.more["IMAGEGEN_HISTORY"] = through
+    assert program.run("run", "a cat", "-p", "studio", "--queue", "-q").code == 0
+    line.cuts = lambda _: "silent" if server.jobs else ""
+    process = program.start("work", *(["--once"] if once else []), "--progress", "plain")
+    while not line.is_silent:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(after_s)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    ended = finished(process)
+    assert time.monotonic() - begun < 8, "3 s on a machine that is not busy"
+    line.cuts = lambda _: ""
+    (job,) = server.jobs
+    assert (ended.code, f'"job": "{job}"' in ended.err) == (143, True), ended.err
 
 
 @pytest.mark.program

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from imagegen_cli.commands.histories import open_history
-from imagegen_cli.commands.signals import signals
+from imagegen_cli.commands.signals import note_end, signals
 from imagegen_cli.core.errors import (
     ConfigError,
     HistoryAway,
@@ -119,7 +119,12 @@ def _say_whole(receipt: str) -> None:
 
 def _closed(store: Store) -> list[Task]:
     """Close the history. Returns the tasks that could not be written, also where a signal ends the wait for them."""
-    with signals(lambda _code: store.hurry()):
+
+    def hurry(code: int) -> None:
+        note_end(code)
+        store.hurry()
+
+    with signals(hurry):
         unwritten = store.close()
     if store.made:
         from imagegen_cli.commands.made_anew import go_on  # noqa: PLC0415 - few histories were set back

@@ -15,7 +15,7 @@ from imagegen_cli.commands.key_queue import KeyQueue, open_folder, refusals_as_o
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.provenance import Provenance
-from imagegen_cli.commands.signals import NAMES, SIGNALS, signals
+from imagegen_cli.commands.signals import NAMES, SIGNALS, note_end, signals
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.taken import taken_by
 from imagegen_cli.commands.terms import queued_terms
@@ -487,6 +487,7 @@ class Session:
 
     def _leave_output(self, code: int) -> None:
         """Wait no longer for the reader of the output than a moment."""
+        note_end(code)
         self._exit = self._exit or code
         if self._output is not None:
             self._output.hurry()
@@ -499,6 +500,7 @@ class Session:
         if code == SIGNALS["SIGHUP"] and self._is_known_hangup():
             return
         self._ends += 1
+        note_end(code)
         self._exit = self._exit or code
         if self._ends > 1 or code != SIGNALS["SIGINT"]:
             self._leave_output(code)
@@ -506,7 +508,7 @@ class Session:
         if self._main is None:
             raise KeyboardInterrupt
         loop = self._main.get_loop()
-        is_stuck = code != SIGNALS["SIGINT"] and (self._store.is_silent or bool(self._store.trouble))
+        is_stuck = code != SIGNALS["SIGINT"] and self._is_stuck
         why = NAMES[code]
         if self._ends > MAX_ENDS or self._runner is None:
             loop.call_soon_threadsafe(self._main.cancel)
@@ -518,6 +520,17 @@ class Session:
             loop.call_soon_threadsafe(self._runner.drain)
         else:
             loop.call_soon_threadsafe(self._runner.stop, why)
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether the history is not to be had just now."""
+        return self._store.is_silent or bool(self._store.trouble)
+
+    def _leave_if_stuck(self, runner: Runner) -> None:
+        """Where SIGTERM asked for the end and the history has fallen silent since, wait for no task any more."""
+        if self._ends == 1 and self._exit == SIGNALS["SIGTERM"] and self._main is not None and self._is_stuck:
+            self._ends += 1
+            self._leave(self._main, runner, NAMES[self._exit], LAST_ANSWERS_S)
 
     def _is_known_hangup(self) -> bool:
         """Whether the terminal was said to be gone a moment ago."""
@@ -583,6 +596,7 @@ class Session:
         while True:
             await asyncio.sleep(CANCEL_POLL_S)
             trouble = self._noticed(trouble, display)
+            self._leave_if_stuck(runner)
             with suppress(HistoryError):
                 self._store.listen()
                 runner.cancel(self._store.cancel_requests())

@@ -9,6 +9,18 @@ SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 NAMES = {130: "Ctrl-C", 143: "SIGTERM", 129: "SIGHUP"}
 """What a person calls the signal of an exit code."""
 
+_ended_by: list[int] = []
+
+
+def note_end(code: int) -> None:
+    """Remember that a signal of this exit code ends the command, whatever else is to be said."""
+    _ended_by.append(code)
+
+
+def ended_by() -> int:
+    """The exit code of the first signal that ends the command; 0 where none does."""
+    return _ended_by[0] if _ended_by else 0
+
 
 @contextmanager
 def signals(handle: Callable[[int], None]) -> Iterator[None]:

@@ -185,8 +185,8 @@ class Limits:
 
     @property
     def is_silent(self) -> bool:
-        """Whether something waits for the server just now, and has for a while."""
-        return time.monotonic() - self._silent_at < SILENT_AFTER_S
+        """Whether something waits for the server just now, and has for a while, or was given up because of that."""
+        return self._is_given_up or time.monotonic() - self._silent_at < SILENT_AFTER_S
 
     def check(self, waited_s: float, max_s: float) -> None:
         """Raise SilentError where something has waited for long enough."""
