@@ -321,7 +321,7 @@ def test_a_worker_says_once_that_it_may_not_write_and_ends_after_a_minute(addres
     with closing(opened(address)) as store:
         queued(store, "a")
         with outside(address) as db:
-            db.execute("ALTER TABLE process RENAME TO gone")
+            db.execute("ALTER TABLE process RENAME COLUMN started_at TO gone")
         feed = Queue(store, {"studio": 1}, folder="", once=once)
         never: Callable[[object], None] = lambda _: None  # noqa: E731
         limit = asyncio.wait_for(feed.run(runner, never, said.append), 300)  # type: ignore[arg-type]
@@ -332,7 +332,7 @@ def test_a_worker_says_once_that_it_may_not_write_and_ends_after_a_minute(addres
         assert len(said) == 1
         assert "60 s" in said[0]
         with outside(address) as db:
-            db.execute("ALTER TABLE gone RENAME TO process")
+            db.execute("ALTER TABLE process RENAME COLUMN gone TO started_at")
 
 
 class Behind(Store):
