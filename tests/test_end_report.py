@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli.core.errors import Reason
-from imagegen_cli.core.events import BudgetReached, RunStopping, TaskChanged
-from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Job, RunId, State, TaskId
+from imagegen_cli.core.events import BudgetReached, RunStarted, RunStopping, TaskAdded, TaskChanged
+from imagegen_cli.core.task import Cancelled, CancelOutcome, Done, Failed, Job, RunId, Running, State, TaskId
 from imagegen_cli.display.board import Board
 from imagegen_cli.display.end_report import MAX_IDS, few, ranges, summary
 from tests.doubles.dreamina import DreaminaServer
@@ -68,6 +68,17 @@ def test_what_was_not_sent_is_one_line_with_the_command_that_sends_it() -> None:
     assert lines(board(Done(("x",)), *[NOT_SENT] * many, taken=[*ids, 99])) == [
         f"{said}imagegen retry {' '.join(map(str, ids))}"
     ], "the short command would take one more"
+
+
+def test_what_a_worker_has_not_sent_is_back_in_the_queue() -> None:
+    made = Board()
+    made.tell(RunStarted(0.0, RunId(0), ()))
+    for number in (1, 2, 3):
+        made.tell(TaskAdded(1.0, task(number)))
+    made.tell(TaskChanged(2.0, task(1, Done(("x",)))))
+    made.tell(TaskChanged(2.0, task(2, Running(Job("j")))))
+    ((_, total),) = summary(made, 9.0, "×")
+    assert total == "3 tasks: 1 done (1 picture), 1 not finished, 1 back in the queue in 9s"
 
 
 def test_a_run_without_money_says_itself_how_to_send_the_rest() -> None:

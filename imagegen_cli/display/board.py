@@ -198,6 +198,8 @@ class Board:
         self.resumable: dict[TaskId, None] = {}
         self.reasons = Counter[Reason]()
         self.counts = Counter[str]()
+        self.is_of_worker = False
+        """Tasks that it has not sent wait for other workers at its end."""
         self.in_queue = 0
         """Tasks that no worker has taken, beside those that are shown."""
         self.highest = 0
@@ -331,6 +333,7 @@ class Board:
     def _begin(self, event: RunStarted) -> None:
         self.started = event.at if self.started is None else min(self.started, event.at)
         self.finished = None
+        self.is_of_worker = self.is_of_worker or not event.run
         self._forget_run(event.run)
         for task in event.tasks:
             self._put(task, event.at)

@@ -97,7 +97,8 @@ def left_behind(board: Board) -> Iterator[SummaryLine]:
 
 
 def total(board: Board, now: float) -> str:
-    left = len(board.rows) - board.ended
+    waiting = board.waiting if board.is_of_worker else 0
+    left = len(board.rows) - board.ended - waiting
     pictures = ngettext("{count} picture", "{count} pictures", board.pictures)
     done = Message("{count} done ({pictures}, {short} of them with too few)")
     parts = (
@@ -105,6 +106,7 @@ def total(board: Board, now: float) -> str:
         (board.failed, Message("{count} failed")),
         (board.cancelled, Message("{count} cancelled")),
         (left, Message("{count} not finished")),
+        (waiting, Message("{count} back in the queue")),
     )
     counted = (words.format(count=count, pictures=pictures, short=board.short) for count, words in parts if count)
     tasks = ngettext("{count} task", "{count} tasks", len(board.rows))
