@@ -17,6 +17,7 @@ import pytest
 
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request
+from tests.histories import outside
 from tests.program import Program, finished
 from tests.test_cli import CONFIG
 from tests.test_studio import studio
@@ -152,6 +153,60 @@ def test_a_terminal_that_is_closed_in_the_middle_of_a_submit_loses_no_receipt(
         process.kill()
         process.wait()
     nothing_is_lost(program, server)
+
+
+PAYS_ANEW = "look at the service; imagegen retry {id} --may-repeat --budget 9usd --assume-price 0.04usd pays anew"
+
+
+@pytest.mark.parametrize("prompts", [["fox"], ["fox", "cat"]], ids=len)
+def test_what_is_said_of_a_submit_that_was_never_answered_does_something(
+    program: Program, server: Late, prompts: list[str]
+) -> None:
+    (program.folder / "list.txt").write_text("\n".join(prompts))
+    money = ("--budget", "9usd", "--assume-price", "0.04usd")
+    batch = ["batch", "list.txt", "--yes", "--progress", "plain", "-j", "1", *money]
+    server.fail("submit", Fault.STALL, times=1)
+    process = program.start(*batch)
+    until(lambda: server.counts["submit"])
+    send(process, (INT,))
+    ended = finished(process)
+    assert (ended.code, PAYS_ANEW.format(id=1) in ended.err) == (130, True), ended.err
+    told = [program.run("show", "1").out, program.run("resume", "1").err, program.run(*batch).err]
+    command = "imagegen retry 1 --may-repeat"
+    for text in told:
+        assert command in " ".join(text.split()).replace("retry 1 --budget 9usd --assume-price 0.04usd", "retry 1"), (
+            text
+        )
+        assert "imagegen resume" not in text
+    jobs = len(server.jobs)
+    assert program.run(*command.split()[1:], *money, "-q").code == 0
+    assert len(server.jobs) == jobs + 1
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("submitting", "look at the service; imagegen resume 1 ends the task as uncertain, then imagegen retry 1"),
+        ("queued", "it ended before it sent anything; imagegen resume 1 cancels the task, then imagegen retry 1"),
+    ],
+)
+def test_what_a_dead_process_left_is_told_as_resume_takes_it(
+    program: Program, server: Late, state: str, said: str
+) -> None:
+    server.fail("submit", Fault.STALL, times=None)
+    process = program.start("run", "fox", "-q")
+    until(lambda: server.counts["submit"])
+    process.kill()
+    finished(process)
+    with outside(program.home / "history.db") as db:
+        db.execute("UPDATE task SET state = ?, detail = '{}'", (state,))
+    assert said in " ".join(program.run("show", "1").out.split())
+    assert program.run("resume", "1").code in (1, 4)
+    (task,) = program.tasks()
+    assert (task["state"], task["reason"]) == {
+        "submitting": ("failed", "uncertain"),
+        "queued": ("cancelled", "cancelled"),
+    }[state]
 
 
 @pytest.mark.parametrize("command", ["run", "work"])

@@ -13,10 +13,11 @@ from imagegen_cli.commands import queueing
 from imagegen_cli.commands.additions import Additions, costs_of
 from imagegen_cli.commands.console import all_there, answers, check_keys, history, ids_of, is_asked, say, settings
 from imagegen_cli.commands.histories import has_history
-from imagegen_cli.commands.options import GenerateOptions, ListOptions
+from imagegen_cli.commands.options import GenerateOptions, ListOptions, SpendOptions
 from imagegen_cli.commands.session import Session
 from imagegen_cli.commands.spending import NOTHING_SENT, Spending, amounts, cost_lines
 from imagegen_cli.commands.task_ids import task_ids
+from imagegen_cli.commands.terms import terms
 from imagegen_cli.core.errors import NothingToDo, UsageError, label
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.references import bytes_of
@@ -400,27 +401,29 @@ def _compared(store: Store, items: list[plan.Item], options: GenerateOptions, co
     if not listed or options.sent_before.again:
         return items
     known = store.known(item.identity for item in listed)
-    fresh = _with_seeds_of_sent(_without_sent(items, known), items, known, config)
+    fresh = _with_seeds_of_sent(_without_sent(items, known, options.spend), items, known, config)
     doubles = {id(item): records for item in fresh if (records := _sent_from_other_lists(item, known))}
     if not doubles or not _left_out(doubles, fresh, options):
         return fresh
     return [item for item in fresh if id(item) not in doubles]
 
 
-def _without_sent(items: Sequence[plan.Item], known: Known) -> list[plan.Item]:
+def _without_sent(items: Sequence[plan.Item], known: Known, spend: SpendOptions) -> list[plan.Item]:
     """The new items, after saying which are skipped and why. Rows of tasks that were never sent are used again."""
     fresh: list[plan.Item] = []
-    left: dict[str, list[Task]] = {}
+    left: dict[str, list[Record]] = {}
     for item in items:
         earlier = tuple(known.get((item.source, item.identity), ())) if item.source not in ("", STDIN) else None
         if sent := [record for record in earlier or () if not _never_sent(record)]:
-            left.setdefault(_what_became_of(sent[-1]), []).append(sent[-1].task)
+            left.setdefault(_what_became_of(sent[-1]), []).append(sent[-1])
         else:
             others = others_of(item.source, item.identity, known) if item.source else None
             fresh.append(replace(item, earlier=earlier, adopts=earlier[-1] if earlier else None, others=others))
-    for state, tasks in left.items():
+    for records in left.values():
+        ids = ids_of(record.task for record in records)
+        state = _what_became_of(records[0], ids, terms(spend.budget, spend.assume_price))
         message = Message("skipped {count} that {state} (tasks {ids})")
-        say(message.format(count=len(tasks), state=state, ids=ids_of(tasks)))
+        say(message.format(count=len(records), state=state, ids=ids))
     if left and not fresh:
         say(Message("the list has nothing new; --again sends all of it again"))
     return fresh
@@ -561,7 +564,9 @@ def _skip(item: plan.Item, known: Known, options: GenerateOptions) -> str:
 def _skipped(item: plan.Item, known: Known) -> str:
     """What became of the item where its own list has sent it before; else empty."""
     record = _sent(item, known)
-    return joined(" ", (str(record.task.id), _what_became_of(record))) if record is not None else ""
+    if record is None:
+        return ""
+    return joined(" ", (str(record.task.id), _what_became_of(record, str(record.task.id))))
 
 
 def _never_sent(record: Record) -> bool:
@@ -575,24 +580,41 @@ def _never_sent(record: Record) -> bool:
             return False
 
 
-def _what_became_of(record: Record) -> Message:  # noqa: PLR0911 - one return a case
+def _what_became_of(record: Record, ids: str = "", more: str = "") -> Message:
+    """Why tasks like this one are not sent, and the command that does something; `more`: see `terms`."""
     match record.task.state:
         case Done(missing=0):
             return Message("are done")
         case Done():
             return Message("are done with fewer pictures than expected")
-        case Failed(reason=reason) if record.task.state.resumable:
-            return Message("failed ({reason}) and can be fetched: imagegen resume").format(reason=label(reason))
-        case Failed(reason=reason):
-            return Message("failed ({reason}): imagegen retry").format(reason=label(reason))
-        case Cancelled():
-            return Message("were cancelled after they had been sent: imagegen resume, imagegen retry")
+        case Failed() | Cancelled():
+            return _what_ended(record.task.state, ids, f"imagegen retry {ids}{more}")
         case _ if record.is_owned:
             return Message("another process is running")
         case Queued():
-            return Message("wait to be sent again: imagegen retry")
+            return Message("wait to be sent again: imagegen resume {ids} tells what to do").format(ids=ids)
         case _:
-            return Message("were interrupted: imagegen resume")
+            return Message("were interrupted: imagegen resume {ids}").format(ids=ids)
+
+
+def _what_ended(state: Failed | Cancelled, ids: str, retry: str) -> Message:
+    """The same of what ended without its pictures; `retry` is the command that sends it again."""
+    match state:
+        case Failed(reason=reason) if state.resumable:
+            fetched = Message("failed ({reason}) and can be fetched: imagegen resume {ids}")
+            return fetched.format(reason=label(reason), ids=ids)
+        case Failed(reason=reason) if may_be_paid(state):
+            charged = Message("failed ({reason}) and may be charged: look at the service; {command} pays anew")
+            return charged.format(reason=label(reason), command=f"{retry} --may-repeat")
+        case Failed(reason=reason):
+            return Message("failed ({reason}): {command}").format(reason=label(reason), command=retry)
+        case Cancelled(job=job) if job is not None:
+            return Message("were cancelled while the service went on: imagegen resume {ids} fetches").format(ids=ids)
+        case Cancelled() if may_be_paid(state):
+            cancelled = Message("were cancelled on their way, may be charged: look at the service; {command} pays anew")
+            return cancelled.format(command=f"{retry} --may-repeat")
+        case _:
+            return Message("were stopped at the service: {command}").format(command=retry)
 
 
 def _source(name: str) -> str:

@@ -19,7 +19,7 @@ from imagegen_cli.commands.waiting import wait_for_workers
 from imagegen_cli.core.charges import Charge, ChargeStatus
 from imagegen_cli.core.errors import NothingToDo, UsageError, label
 from imagegen_cli.core.language import Message, joined, ngettext
-from imagegen_cli.core.task import ENDED, Failed, Queued, State, TaskId, word
+from imagegen_cli.core.task import ENDED, Failed, Queued, State, Task, TaskId, recovered, word
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.display import costs, task_object
 from imagegen_cli.display.board import Row
@@ -68,7 +68,7 @@ def _print_rows(store: Store, wanted: Filter) -> bool:
     if waiting := sum(record.waits_for_worker for record in idle):
         print_notice(wait_for_workers(waiting), sys.stderr, os.environ)
     if left := [record for record in idle if not record.waits_for_worker]:
-        message = Message("{count} of these are unfinished and their process has ended: imagegen resume continues them")
+        message = Message("{count} of these are unfinished and their process has ended: imagegen resume goes on")
         print_notice(message.format(count=len(left)), sys.stderr, os.environ)
     return bool(records)
 
@@ -224,7 +224,26 @@ def _process(record: Record) -> str:
         return Message("{pid} on {host}").format(pid=record.process.pid, host=record.process.host)
     if record.waits_for_worker:
         return Message("none: the task waits for a worker; imagegen work carries it")
-    return Message("none: it has ended; imagegen resume continues the task")
+    return _left(record.task)
+
+
+def _left(task: Task) -> Message:
+    """What an ended process has left of a task, and what `resume` makes of it."""
+    match recovered(task).state:
+        case Queued():
+            left = Message(
+                "none: it ended before it sent anything; imagegen resume {id} cancels the task, then imagegen retry"
+                " {id}{terms} sends it"
+            )
+        case Failed():
+            left = Message(
+                "none: it ended while the request was on its way, which may be accepted and charged: look at the"
+                " service; imagegen resume {id} ends the task as uncertain, then imagegen retry {id}{terms}"
+                " --may-repeat pays anew"
+            )
+        case _:
+            left = Message("none: it has ended; imagegen resume {id} continues the task")
+    return left.format(id=task.id, terms=queued_terms(task))
 
 
 def _attempt_line(attempt: Attempt) -> str:

@@ -300,7 +300,7 @@ def _resumable(record: Record) -> bool:
 
 def _obstacle(record: Record) -> Message | None:
     """Why `resume ID` can bring nothing."""
-    state, id_, command = record.task.state, record.task.id, sending([record.task])
+    state, id_ = record.task.state, record.task.id
     if record.waits_for_worker:
         waits = Message(
             "{id} waits for a worker: imagegen work carries it, imagegen cancel {id} takes it out of the queue"
@@ -308,18 +308,25 @@ def _obstacle(record: Record) -> Message | None:
         return waits.format(id=id_)
     if isinstance(state, Done):
         return ngettext("{id} is done: {count} picture", "{id} is done: {count} pictures", len(state.files), id=id_)
-    if isinstance(state, Failed) and not state.resumable and state.job is None:
-        if may_be_paid(state):
-            doubtful = Message(
-                "{id} may be made and billed already, and holds no receipt: {command} --may-repeat pays anew"
-            )
-            return doubtful.format(id=id_, command=command)
+    if isinstance(state, Failed | Cancelled) and not getattr(state, "resumable", False) and state.job is None:
+        return _nothing_to_ask_with(record.task.id, state, sending([record.task]))
+    return None
+
+
+def _nothing_to_ask_with(id_: TaskId, state: Failed | Cancelled, command: str) -> Message:
+    """Why a task without a receipt cannot be fetched; `command` sends it again."""
+    if isinstance(state, Failed) and not may_be_paid(state):
         failed = Message("{id} failed ({reason}) and holds no receipt: {command} makes it anew")
         return failed.format(id=id_, reason=label(state.reason), command=command)
-    if isinstance(state, Cancelled) and state.job is None:
-        cancelled = Message("{id} was cancelled and nothing is running there: {command} makes it anew")
-        return cancelled.format(id=id_, command=command)
-    return None
+    why = Message("{id} was cancelled and nothing is running there: {command} makes it anew")
+    if isinstance(state, Failed):
+        why = Message("{id} may be made and billed already, and holds no receipt: {command} --may-repeat pays anew")
+    elif may_be_paid(state):
+        why = Message(
+            "{id} was cancelled on its way, may be charged, and holds no receipt: look at the service; {command}"
+            " --may-repeat pays anew"
+        )
+    return why.format(id=id_, command=command)
 
 
 Parts = Mapping[str, Mapping[int, Sequence[Path]]]

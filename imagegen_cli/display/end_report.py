@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import pairwise
 
-from imagegen_cli.core.errors import Reason, error_class, label
+from imagegen_cli.core.errors import HINTS, Reason, error_class, label
 from imagegen_cli.core.language import Message, joined, ngettext, tr, translated
 from imagegen_cli.core.task import (
     Cancelled,
@@ -16,6 +16,7 @@ from imagegen_cli.core.task import (
     Failed,
     Running,
     Saving,
+    Task,
     TaskId,
     may_be_paid,
     recovered,
@@ -67,7 +68,8 @@ def summary(board: Board, now: float, times: str) -> list[SummaryLine]:
         lines = [(Tone.TOTAL, total(board, now)), *spent(board), *failures(board, failed, again, times)]
         lines += [*unsent(board, times), *stopped(board, times)]
     else:
-        lines = [*spent(board), *(line for line in failures(board, failed, again, times) if line[0] is Tone.ADVICE)]
+        found = [*failures(board, failed, again, times), *stopped(board, times)]
+        lines = [*spent(board), *(line for line in found if line[0] is Tone.ADVICE)]
     if board.resumable:
         fetch = command(board, "resume", board.resumable)
         words = Message("{count} can still be fetched without paying again: {command}")
@@ -192,6 +194,15 @@ def stopped(board: Board, times: str) -> Iterator[SummaryLine]:
         ids = [] if stop is CancelOutcome.NOT_SENT else cancelled(board, stop)
         if len(ids) > 1:
             yield Tone.UNSENT, tr("{ids} cancelled: {how}", ids=few(ids, times), how=words)
+    lost = [row.task.id for row in board.over.values() if _is_lost(row.task)]
+    if lost:
+        told = translated(HINTS[Reason.UNCERTAIN]).replace(RETRY_ANEW, _each(board, lost, RETRY_ANEW))
+        yield Tone.ADVICE, tr("{ids}: {hint}", ids=few(lost, times), hint=told)
+
+
+def _is_lost(task: Task) -> bool:
+    """Whether it was cancelled on its way, so that there is nothing to fetch it with, and it may be charged."""
+    return isinstance(task.state, Cancelled) and task.job is None and may_be_paid(task.state)
 
 
 def cancelled(board: Board, stop: CancelOutcome) -> list[int]:

@@ -6,9 +6,9 @@ Where a function says so, it gives English, for scripts.
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from imagegen_cli.core.errors import label
+from imagegen_cli.core.errors import HINTS, Reason, label
 from imagegen_cli.core.language import Message, joined, tr, translated
-from imagegen_cli.core.task import Failed, ImageRequest, Task, word
+from imagegen_cli.core.task import Cancelled, Failed, ImageRequest, Task, may_be_paid, word
 from imagegen_cli.core.text import seconds
 from imagegen_cli.display import messages
 from imagegen_cli.display.board import Row, can_be_fetched
@@ -107,6 +107,8 @@ def _next_step(task: Task) -> str:
         fetch = Message("imagegen resume {id} can still fetch it without paying again").format(id=task.id)
         hint = task.state.hint if isinstance(task.state, Failed) else ""
         return joined("; ", (hint, fetch)) if hint else fetch
+    if isinstance(task.state, Cancelled) and may_be_paid(task.state):
+        return HINTS[Reason.UNCERTAIN]
     if not isinstance(task.state, Failed):
         return ""
     return task.state.hint or messages.general_hint(task.state)
