@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,3 +112,25 @@ def await_lines(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None
 
 def interrupt(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGINT)
+
+
+def take(process: "subprocess.Popen[Any]", number: signal.Signals) -> None:
+    """Send a signal, and wait until the process has it: two of a kind that wait for a busy machine would be one."""
+    process.send_signal(number)
+    end = time.monotonic() + LIMIT
+    while process.poll() is None and _waits(process.pid, number):
+        assert time.monotonic() < end, f"{number.name} is not taken"
+        time.sleep(0.005)
+
+
+def _waits(pid: int, number: signal.Signals) -> bool:
+    """Whether the signal still waits for the process; only Linux tells."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(
+        int(line.split()[1], 16) >> (number - 1) & 1
+        for line in status.splitlines()
+        if line.startswith(("SigPnd:", "ShdPnd:"))
+    )

@@ -154,8 +154,8 @@ time.sleep(600)
 
 def test_a_slow_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     note = tmp_path / "pids"
-    said = run(python(STUBBORN, str(note)), done("/out/1-1.png"), timeout_s=2.0)
-    assert said[-1] == "--exec failed for 1/1, the picture is saved: it was ended after 2 s (exec_timeout_s)"
+    said = run(python(STUBBORN, str(note)), done("/out/1-1.png"), timeout_s=5.0)
+    assert said[-1] == "--exec failed for 1/1, the picture is saved: it was ended after 5 s (exec_timeout_s)"
     assert alive_after([int(pid) for pid in note.read_text(encoding="ascii").split()]) == []
 
 

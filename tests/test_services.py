@@ -148,7 +148,7 @@ def test_what_a_service_says_is_shown_literally_and_without_the_key(program: Pro
 
 
 def test_nobody_is_waited_for_without_end(cloud: GeminiService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "MAX_ANSWER_S", 1.0)
+    monkeypatch.setattr(asking, "MAX_ANSWER_S", 2.0)
     cloud.fail("models", Fault.STALL, times=None)
     one = Configured(
         name="cloud",
@@ -160,7 +160,7 @@ def test_nobody_is_waited_for_without_end(cloud: GeminiService, monkeypatch: pyt
     begin = time.monotonic()
     answers = asking.ask_all([one] * 3, lambda provider: provider.models())
     assert [type(answer.trouble) for answer in answers] == [Unavailable] * 3
-    assert time.monotonic() - begin < 2.5, "one after the other"
+    assert time.monotonic() - begin < 5.5, "one after the other"
     assert cloud.counts["models"] == 3
 
 

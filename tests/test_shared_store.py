@@ -522,6 +522,8 @@ class Way:
                 one_.close()
 
     def close(self) -> None:
+        with suppress(OSError):  # the thread that accepts would go on, and soon its descriptor is the next way's
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 

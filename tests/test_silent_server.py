@@ -17,18 +17,20 @@ from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.task import Job, Running, Submitting, TaskId
 from imagegen_cli.storage import postgres as histories
-from imagegen_cli.storage.postgres_connection import PostgresConnection, SilentError
+from imagegen_cli.storage.postgres_connection import MAX_CLOSE_S, PostgresConnection, SilentError
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests import clock, postgres
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
 from tests.histories import opened, outside, place
-from tests.program import Program, finished
+from tests.program import Program, finished, take
 from tests.test_shared_store import ELSEWHERE, STUDIO, Way, queued
 from tests.test_store import become, one, started
 
 JOB = Job("job-1")
+LEAVES_WITHIN_S = 0.9 * MAX_CLOSE_S
+"""Seconds for an end that is hurried, which needs about two of them; any other end waits for MAX_CLOSE_S."""
 pytestmark = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing())
 
 
@@ -233,7 +235,7 @@ def test_a_store_that_is_hurried_prints_what_the_silent_server_does_not_take(way
     store.hurry()
     begun = time.monotonic()
     assert store.close() == [running]
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < LEAVES_WITHIN_S
 
 
 def test_a_ctrl_c_ends_the_wait_for_the_last_changes(address: str) -> None:
@@ -247,7 +249,7 @@ def test_a_ctrl_c_ends_the_wait_for_the_last_changes(address: str) -> None:
         threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
         begun = time.monotonic()
         assert store.close() == [running]
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < LEAVES_WITHIN_S
 
 
 def test_a_flush_waits_for_a_minute_in_all_and_the_next_ones_do_not(
@@ -262,11 +264,17 @@ def test_a_flush_waits_for_a_minute_in_all_and_the_next_ones_do_not(
         store.record(TaskChanged(2.0, task.to(Submitting()).to(Running(JOB))))
         with pytest.raises(HistoryTrouble, match="no answer"):
             asyncio.run(store.flush())
-        begun = time.monotonic()
-        with pytest.raises(HistoryTrouble):
-            asyncio.run(store.flush())
-        assert time.monotonic() - begun < 0.9
+        assert clock.run(planned_wait(store)) < 0.9
         store.hurry()
+
+
+async def planned_wait(store: Store) -> float:
+    """Seconds that a flush in vain means to wait: virtual time jumps over them, so that a busy machine adds none."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    with pytest.raises(HistoryTrouble):
+        await store.flush()
+    return loop.time() - begun
 
 
 def test_wishes_are_read_where_listen_gets_no_answer(way: tuple[Way, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +424,7 @@ def server() -> Iterator[DreaminaServer]:
     "numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["ctrl-c twice", "sigterm"]
 )
 def test_signals_end_what_waits_for_a_silent_server_and_receipts_are_printed(
-    tmp_path: Path, server: DreaminaServer, way: tuple[Way, str], words: tuple[str, ...], numbers: tuple[int, ...]
+    tmp_path: Path, server: DreaminaServer, way: tuple[Way, str], words: tuple[str, ...], numbers: tuple[signal.Signals, ...]
 ) -> None:
     line, through = way
     program = Program(tmp_path, CONFIG.format(url=server.url))
@@ -431,10 +439,10 @@ def test_signals_end_what_waits_for_a_silent_server_and_receipts_are_printed(
     time.sleep(1.5)
     begun = time.monotonic()
     for number in numbers:
-        process.send_signal(number)
+        take(process, number)
         time.sleep(0.3)
     ended = finished(process)
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < LEAVES_WITHIN_S
     assert ended.code == (130 if signal.SIGINT in numbers else 143), "also where receipts could not be written"
     line.cuts = lambda _: ""
     assert len(server.jobs) == 1

@@ -822,7 +822,7 @@ def test_a_look_for_wishes_never_waits_for_a_lock(sqlite: Store, file: Path) -> 
         holder.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
         assert [sqlite.cancel_requests() for _ in range(5)] == [[one_.id], [], [], [], []]
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 2.0  # a single wait for a lock is longer than that
         assert holder.execute(beats).fetchone() == (0,)
         holder.execute("COMMIT")
         asyncio.run(sqlite.flush())

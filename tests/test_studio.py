@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from imagegen_cli.display.prompt_line import TYPED_ON_S
 from tests import screen
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
@@ -47,11 +48,14 @@ class Studio(screen.Program):
             self.send(text[start : start + PAIR])
             self.wait(partial(self.shows, seen), seen)
 
-    def type_at_speed(self, line: str) -> None:
-        """Type a line key by key and press enter, without a look at the screen."""
+    def type_at_speed(self, line: str) -> float:
+        """Type a line key by key and press enter, without a look at the screen. Returns the longest pause in s."""
+        longest, before = 0.0, time.monotonic()
         for key in f"{line}\r":
             time.sleep(SPEED_S)
             self.send(key)
+            longest, before = max(longest, time.monotonic() - before), time.monotonic()
+        return longest
 
     def shows(self, typed: str) -> bool:
         return self.line == typed.rstrip()
@@ -560,15 +564,21 @@ def test_the_rest_of_a_line_that_was_begun_for_the_shell_is_not_sent(project: Pr
 
 
 def test_what_is_typed_on_after_the_studio_was_stopped_does_not_reach_the_shell(project: Program) -> None:
-    with studio(project) as program:
-        program.enter("first #never")
-        program.wait_for("1 running")
-        question_is_open(program)
-        program.press("y")
-        program.type_at_speed("ellow bird")
-        assert program.finish() == 130
-        assert program.is_given_back
-        assert not select.select([program.slave], [], [], 0)[0]
+    """A machine that is too busy to type as fast as a person does gets another try."""
+    left: list[int] = []
+    for _ in range(5):
+        with studio(project) as program:
+            program.enter("first #never")
+            program.wait_for("1 running")
+            question_is_open(program)
+            program.press("y")
+            longest_pause_s = program.type_at_speed("ellow bird")
+            assert program.finish() == 130
+            assert program.is_given_back
+            left = select.select([program.slave], [], [], 0)[0]
+        if longest_pause_s < TYPED_ON_S / 2:
+            break
+    assert not left
 
 
 def test_a_table_beside_an_idle_studio_stays_until_the_studio_ends(project: Program, server: DreaminaServer) -> None:

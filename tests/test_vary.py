@@ -89,7 +89,7 @@ def test_combinations_are_counted_without_building_one() -> None:
     before = time.process_time()
     assert combinations(axes, zipped=False) == 10**9
     assert combinations([parse_axis("seed=1..999999999999999", no_file)], zipped=False) == 999_999_999_999_999
-    assert time.process_time() - before < 0.5
+    assert time.process_time() - before < 10.0  # to build a thousand million takes minutes
 
 
 def test_pairs_need_one_length_and_name_what_differs() -> None:
