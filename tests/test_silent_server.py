@@ -424,7 +424,11 @@ def server() -> Iterator[DreaminaServer]:
     "numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["ctrl-c twice", "sigterm"]
 )
 def test_signals_end_what_waits_for_a_silent_server_and_receipts_are_printed(
-    tmp_path: Path, server: DreaminaServer, way: tuple[Way, str], words: tuple[str, ...], numbers: tuple[signal.Signals, ...]
+    tmp_path: Path,
+    server: DreaminaServer,
+    way: tuple[Way, str],
+    words: tuple[str, ...],
+    numbers: tuple[signal.Signals, ...],
 ) -> None:
     line, through = way
     program = Program(tmp_path, CONFIG.format(url=server.url))
