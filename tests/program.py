@@ -118,12 +118,12 @@ def take(process: "subprocess.Popen[Any]", number: signal.Signals) -> None:
     """Send a signal, and wait until the process has it: two of a kind that wait for a busy machine would be one."""
     process.send_signal(number)
     end = time.monotonic() + LIMIT
-    while process.poll() is None and _waits(process.pid, number):
+    while process.poll() is None and waits(process.pid, number):
         assert time.monotonic() < end, f"{number.name} is not taken"
         time.sleep(0.005)
 
 
-def _waits(pid: int, number: signal.Signals) -> bool:
+def waits(pid: int, number: signal.Signals) -> bool:
     """Whether the signal still waits for the process; only Linux tells."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")

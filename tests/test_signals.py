@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request
 from tests.histories import outside
-from tests.program import Program, finished, take
+from tests.program import Program, finished, take, waits
 from tests.test_cli import CONFIG
 from tests.test_studio import studio
 
@@ -72,6 +73,10 @@ def send(process: "subprocess.Popen[Any]", signals: tuple[signal.Signals, ...]) 
         time.sleep(BETWEEN_S)
 
 
+def is_taken(pid: int, number: signal.Signals) -> bool:
+    return not waits(pid, number)
+
+
 def prepared(program: Program, command: str, server: Late) -> list[str]:
     """The words of a command that sends TASKS tasks."""
     prompts = [f"fox {number}" for number in range(TASKS)]
@@ -119,6 +124,7 @@ def test_a_signal_to_the_studio_in_the_middle_of_a_submit_loses_no_receipt(
         until(lambda: server.jobs)
         for number in signals:
             terminal.signal(number)
+            until(partial(is_taken, terminal.pid, number))
             time.sleep(BETWEEN_S)
         assert terminal.finish() == code
         assert terminal.is_given_back
