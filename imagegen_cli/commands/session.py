@@ -35,6 +35,7 @@ from imagegen_cli.core.task import (
     RunId,
     Running,
     Saving,
+    Submitting,
     Task,
     TaskId,
     may_be_paid,
@@ -89,6 +90,7 @@ AWAY = Message(
     " printed at the end"
 )
 SET_BACK = Message("{why}; nothing more is sent, what was sent comes to its end, and its receipts are printed then")
+OTHERS_HAVE = Message("other processes have all places at this account")
 SET_BACK_HERE = Message("{why}; nothing more is sent, and the receipts of what was sent are put into it at the end")
 LAST_ANSWERS_S = 2.0
 """Seconds that a second signal leaves to submits on their way, for their answers."""
@@ -327,13 +329,14 @@ class Session:
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             own_headers = self._own_headers(names)
             hooks = self._hooks(display)
-            hooked = [] if hooks is None else [spare(hooks.tell, self._no_hooks)]
-            paths = spare(self._paths_to(display), self._no_paths)
+            announce = self._listeners(display, hooks)
             runner = Runner(
                 lanes,
                 Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=own_headers),
-                tee(self._store.record, self._remember, display.tell, paths, *hooked),
+                tee(self._store.record, announce),
                 self._store.flush,
+                record=self._store.record,
+                announce=announce,
                 durations=self._estimates.durations,
                 owns=lambda task: task not in self._store.lost,
                 one_look=self._one_look,
@@ -376,6 +379,11 @@ class Session:
                 await hooks.finished()
             await end(obeying)
             await self._write_the_end()
+
+    def _listeners(self, display: Display, hooks: "Hooks | None") -> Sink:
+        """All that are told events but the history."""
+        hooked = [] if hooks is None else [spare(hooks.tell, self._no_hooks)]
+        return tee(self._remember, display.tell, spare(self._paths_to(display), self._no_paths), *hooked)
 
     def _begin_lane(self, stack: AsyncExitStack, display: Display, name: str, lane: Lane, *, says_notice: bool) -> None:
         """Let a lane be used until the end of the run."""
@@ -603,7 +611,7 @@ class Session:
                 if self._shared:
                     self._keep_pauses(self._store.pauses())
                 if self._store.budget.full:
-                    self._look_at_places()
+                    self._look_at_places(display)
                 if self._feed is not None:
                     self._tell_queue(self._feed.providers, display)
             runner.let_go(self._store.lost)
@@ -670,8 +678,8 @@ class Session:
             self._shared[name] = lane, account.key
             lane.gate.on_refused = partial(self._store.share_pause, account.key)
 
-    def _look_at_places(self) -> None:
-        """Look, now and then, whether places at a full account are held by tasks that a dead worker left."""
+    def _look_at_places(self, display: Display) -> None:
+        """Look, now and then, why the places of an account are taken; where a person can do something, say so."""
         now = asyncio.get_running_loop().time()
         if now - self._looked_at_places_at < PLACES_LOOK_S:
             return
@@ -680,7 +688,21 @@ class Session:
         with self._store.quickly():
             for name, (_, account) in self._shared.items():
                 left = [] if name in own else self._store.left_at(account)
-                self._why_full[name] = _held(left) if left else ""
+                why = _left_there(left) if left else self._why_others_have(name, account)
+                if left and why != self._why_full.get(name) and self._options.display == "quiet":
+                    display.say(why)
+                self._why_full[name] = why
+
+    def _why_others_have(self, name: str, account: str) -> str:
+        """Why an account is full; empty while a task of this process is there, for then its own list goes on."""
+        if held := self._store.held_at(account):
+            return ngettext(
+                "{count} task that may still be at work holds a place at this account for up to a minute",
+                "{count} tasks that may still be at work hold places at this account for up to a minute",
+                held,
+            )
+        states = (task.state for task in self._tasks.values() if task.request.provider == name)
+        return "" if any(isinstance(state, Submitting | Running) for state in states) else OTHERS_HAVE
 
     def _keep_pauses(self, pauses: Mapping[str, float]) -> None:
         """Send nothing where a service has refused another process."""
@@ -727,7 +749,7 @@ class Session:
         say(message.format(why=f"{type(error).__name__}: {error}"))
 
 
-def _held(left: Sequence[TaskId]) -> Message:
+def _left_there(left: Sequence[TaskId]) -> Message:
     """Why the account stays full, and the command that ends it. It sends nothing."""
     ids = " ".join(map(str, left)) if len(left) <= MAX_NAMED_TASKS else ""
     return ngettext(

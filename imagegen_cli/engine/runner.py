@@ -43,7 +43,8 @@ class Runner:
     that other processes have taken all places at the account, and `why_full` of a provider says why that may last,
     where a person can do something. `give_back` takes tasks that are not sent, where other workers are to have them.
     `is_over_run` tells of a submit that was not reserved that it is too much for its own run. `fits` tells whether a
-    task can be sent from here: what it starts from may have changed since it was queued.
+    task can be sent from here: what it starts from may have changed since it was queued. Where `record` and `announce`
+    are given, a submit is first recorded, and announced once the history has granted it; `emit` is both of them.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Runner:
         marker: MarkerOf = lambda _task, _number: None,
         is_full: Callable[[TaskId], bool] = lambda _: False,
         why_full: Callable[[str], str] = lambda _: "",
+        record: Sink | None = None,
+        announce: Sink | None = None,
         give_back: Callable[[TaskId], None] | None = None,
         is_over_run: Callable[[TaskId], bool] = lambda _: False,
         fits: Callable[[Task], bool] = lambda _: True,
@@ -80,6 +83,8 @@ class Runner:
             marker=marker,
             is_full=is_full,
             why_full=why_full,
+            record=record,
+            announce=announce,
             give_back=give_back,
             is_over_run=is_over_run,
             fits=fits,

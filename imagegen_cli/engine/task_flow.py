@@ -138,6 +138,8 @@ class RunContext:
     marker: MarkerOf = lambda _task, _number: None
     is_full: Callable[[TaskId], bool] = lambda _: False
     why_full: Callable[[str], str] = lambda _: ""
+    record: Sink | None = None
+    announce: Sink | None = None
     give_back: Callable[[TaskId], None] | None = None
     fits: Callable[[Task], bool] = lambda _: True
     is_over_run: Callable[[TaskId], bool] = lambda _: False
@@ -154,8 +156,8 @@ class RunContext:
 
 PLACE_WAIT_S = (0.3, 0.7)
 """Seconds between two looks for a place at an account that other processes use too, at random."""
-HELD_WAIT_S = 2.0
-"""The same where tasks hold places that no process is at work on: a person has to do something."""
+PLACE_TOLD_S = 3.0
+"""Seconds of that wait after which it is said why."""
 
 
 class TakenOverError(Exception):
@@ -179,6 +181,10 @@ class TaskFlow:
         self._slot: Slot | None = None
         self._waits_for_place = False
         """It keeps its place at the gate until the account has one for it."""
+        self._full_since: float | None = None
+        """By the loop's clock, since when the account has had no place for it."""
+        self._told_full = ""
+        """What was said of that."""
         self._begun = False
         """A coroutine that is cancelled before its first step never takes one."""
         self._cancelling = False
@@ -301,13 +307,14 @@ class TaskFlow:
             self._turned_away(closed)
             return
         client_job = self._provider.client_job(self.task.request)
-        self._transition(Submitting(client_job, self._quote()))
+        self._ask_history(Submitting(client_job, self._quote()))
         try:
             if not await self._is_entered() or await self._is_account_full():
                 return
             if self._context.leaving:
                 self._leave_unsent()
                 return
+            self._announce()
             reply = await self._reply(client_job)
         except SlowDown as error:
             self._submit_refused(error)
@@ -352,12 +359,17 @@ class TaskFlow:
     async def _is_account_full(self) -> bool:
         """Whether other processes have taken all places at the account; then wait a little, inside of the gate."""
         if not self._context.is_full(self.task.id):
+            self._full_since, self._told_full = None, ""
             return False
-        self._transition(Queued())
+        self._ask_history(Queued())
         self._waits_for_place = True
-        if because := self._context.why_full(self.task.request.provider):
-            self._delayed(0, HELD_WAIT_S, because)
-        await asyncio.sleep(HELD_WAIT_S if because else random.uniform(*PLACE_WAIT_S))
+        seconds, now = random.uniform(*PLACE_WAIT_S), asyncio.get_running_loop().time()
+        self._full_since = now if self._full_since is None else self._full_since
+        because = self._context.why_full(self.task.request.provider)
+        if because not in ("", self._told_full) and now - self._full_since >= PLACE_TOLD_S:
+            self._told_full = because
+            self._delayed(0, seconds, because)
+        await asyncio.sleep(seconds)
         return True
 
     def _leave_unsent(self) -> None:
@@ -857,6 +869,17 @@ class TaskFlow:
     def _transition(self, state: State, lasted: Span | None = None) -> None:
         self.task = self.task.to(state)
         self._context.emit(TaskChanged(time.time(), self.task, lasted))
+
+    def _ask_history(self, state: State) -> None:
+        """Change the state as the history sees it, which may refuse a submit. The others are told what comes of it."""
+        self.task = self.task.to(state)
+        record = self._context.record or self._context.emit
+        record(TaskChanged(time.time(), self.task))
+
+    def _announce(self) -> None:
+        """Tell the others that the submit leaves."""
+        if self._context.announce is not None:
+            self._context.announce(TaskChanged(time.time(), self.task))
 
     async def _flush(self) -> None:
         """Wait until what happened is on disk. Raises DiskError, or TakenOverError where the history refused it."""

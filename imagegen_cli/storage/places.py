@@ -26,14 +26,17 @@ WAITS_S = 5.0
 """Seconds after its last look for a place in which a process counts as waiting: it looks again every 2 s at least."""
 GIVES_WAY_S = 3.0
 """Seconds that a process waits before others leave it a place: a place stands empty until that process looks again."""
+HELD = (
+    "SELECT count(*) FROM held JOIN task ON task.id = held.task WHERE held.account = :account"  # noqa: S608 - our own words
+    f" AND held.task != :task AND abs(held.at - :now) < {HELD_S} AND {LEFT}"
+)
+"""Counts the places that are held for other tasks: the service may still work on them."""
 TAKEN = (
     "SELECT (SELECT count(*) FROM task WHERE account = :account AND state IN ('submitting', 'running') AND id != :task"  # noqa: S608 - our own words
-    " AND (shared = 1 OR owner IN (SELECT id FROM process)))"
-    " + (SELECT count(*) FROM held JOIN task ON task.id = held.task WHERE held.account = :account"
-    f" AND held.task != :task AND abs(held.at - :now) < {HELD_S} AND {LEFT})"
+    f" AND (shared = 1 OR owner IN (SELECT id FROM process))) + ({HELD})"
 )
 """Counts the places that other tasks have. What a process left counts until it is taken over, if workers do that: the
-service still works on it. What else the service may still work on counts for HELD_S."""
+service still works on it."""
 AHEAD = (
     "SELECT count(*) FROM waiting WHERE account = :account AND process != :process"  # noqa: S608 - our own words
     f" AND abs(seen - :now) < {WAITS_S} AND process IN (SELECT id FROM process)"
@@ -69,6 +72,12 @@ def take(db: "Connection", account: Account, task: int, process: int, now: float
         values,
     )
     return False
+
+
+def held(db: "Connection", account: str, now: float) -> int:
+    """How many tasks hold places at an account that no process counts."""
+    row = db.execute(f"SELECT ({HELD}) AS places", {"account": account, "task": 0, "now": now}).fetchone()
+    return int(row["places"])
 
 
 def hold(db: "Connection", task: int, state: State, now: float) -> None:

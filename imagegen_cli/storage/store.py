@@ -624,6 +624,11 @@ class Store(Database):
             found = self._records(self._db.execute(query, (account, MAX_ROWS_AT_A_LOOK)).fetchall())
         return [record.task.id for record in found if not record.is_owned]
 
+    def held_at(self, account: str) -> int:
+        """How many tasks hold places at an account for a while although no process counts them."""
+        with self._errors():
+            return places.held(self._db, account, self._leases.shared_now(self._db))
+
     def take(self, ids: Sequence[int]) -> tuple[list[Record], list[Record]]:
         """Claim tasks in the state that they are in. Returns those claimed, and those that another process owns."""
         records = list(self._by_id(ids).values())
