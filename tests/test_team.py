@@ -1,5 +1,6 @@
 """The program with a history that several machines share: settings, workers, accounts, budgets."""
 
+import json
 import signal
 import sqlite3
 import time
@@ -268,10 +269,44 @@ def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_
     assert run.stderr is not None
     line = next(line for line in run.stderr if "imagegen resume" in line)
     assert "a worker that is gone left 1 task at this account: imagegen resume 1 takes it over" in line
+    quiet = program.start("run", "a hare", "-p", "studio", "-q")
+    assert quiet.stderr is not None
+    assert "imagegen resume 1 takes it over" in quiet.stderr.readline()
     assert len(server.jobs) == 1, "the limit of the account holds"
     assert program.run("resume", "1", "-q").code == 0
-    assert finished(run).code == 0
-    assert len(server.jobs) == 2
+    assert finished(run).code == finished(quiet).code == 0
+    assert len(server.jobs) == 3
+
+
+@needs_postgres
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
+    tmp_path: Path, server: DreaminaServer, *, ends: bool
+) -> None:
+    """The places are those of a run of another process, which has them still, or has ended and left them."""
+    server.seconds = 60
+    config = CONFIG.replace("account_concurrency = 3", "account_concurrency = 1")
+    program = Program(tmp_path, config.format(url=server.url))
+    program.more["IMAGEGEN_HISTORY"] = postgres.server().address()
+    first = program.start("run", "a fox", "-p", "studio", "-q")
+    while states(program) != {"running": 1}:
+        time.sleep(0.01)
+    if ends:
+        first.send_signal(signal.SIGHUP)
+        finished(first)
+    waiting = program.start("run", "a hare", "-p", "studio", "--json")
+    assert waiting.stdout is not None
+    lines = (json.loads(line) for line in waiting.stdout)
+    told = [next(line for line in lines if line["event"] == "task-delayed")]
+    assert ("1 task that may still be at work holds a place" in told[0]["because"]) is ends
+    assert ("other processes have all places" in told[0]["because"]) is not ends
+    waiting.send_signal(signal.SIGTERM)
+    told += lines
+    assert [line["event"] for line in told].count("task-delayed") == 1
+    assert "submitting" not in [line.get("state") for line in told]
+    assert finished(waiting).code == 143
+    first.kill()
+    first.communicate()
 
 
 # Settings

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,12 +76,21 @@ def test_a_yes_sends(studio: Program, server: DreaminaServer, answer: str) -> No
 def test_the_end_of_a_line_that_was_being_typed_is_no_answer(studio: Program, server: DreaminaServer) -> None:
     failed(studio)
     with terminal(studio, "retry", "--reason", "moderated") as program:
-        program.wait_for("Send them? [y/N]")
-        program.send("y\r")
+        typing = threading.Event()
+        hand = threading.Thread(target=typed_on, args=(program, typing))
+        hand.start()
         program.wait_for("the answer came before the question can have been read, and is not taken")
+        typing.set()
+        hand.join()
         program.send("n\r")
         assert program.finish() == 2
     assert server.counts["submit"] == 6
+
+
+def typed_on(program: screen.Program, stopped: threading.Event) -> None:
+    """Answer again and again, so that an answer comes with the question also where the machine is busy."""
+    while not stopped.wait(0.02):
+        program.send("y\r")
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,10 @@ def _is_submit(event: Event) -> TypeGuard[TaskChanged]:
 
 
 def _is_granted(event: Event, full: set[TaskId]) -> TypeGuard[TaskChanged]:
-    return isinstance(event, TaskChanged) and event.task.id not in full
+    """Whether a task needs no place any more: it has one, or it is over. What goes back into the queue looks again."""
+    if not isinstance(event, TaskChanged) or isinstance(event.task.state, Queued):
+        return False
+    return event.task.id not in full
 
 
 def _write_one(db: "Connection", event: Event, leases: Leases, budget: Budget) -> set[TaskId]:
