@@ -91,7 +91,7 @@ AWAY = Message(
 )
 SET_BACK = Message("{why}; nothing more is sent, what was sent comes to its end, and its receipts are printed then")
 OTHERS_HAVE = Message("other processes have all places at this account")
-SET_BACK_HERE = Message("{why}; nothing more is sent, and the receipts of what was sent are put into it at the end")
+SET_BACK_HERE = Message("{why}; nothing more is sent, and the receipts of what was sent are put into it")
 LAST_ANSWERS_S = 2.0
 """Seconds that a second signal leaves to submits on their way, for their answers."""
 HANGUP_WAIT_S = 10.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from imagegen_cli.commands.console import history, ids_of, patiently, say, settings, unusable
+from imagegen_cli.commands.console import LIST_TELLS, history, ids_of, patiently, say, settings, unusable
 from imagegen_cli.commands.files_here import FilesHere
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.outages import Outages
@@ -259,6 +259,8 @@ class Queue:
                 break
             await asyncio.sleep(WAKE_S)
         self._is_over = True
+        if self._store.is_set_back and self.error is None:  # the session has noticed it first
+            self.error = HistoryError(self._store.trouble, hint=LIST_TELLS)
         await self._leave_the_rest(runner)
 
     def _check_writing(self) -> None:

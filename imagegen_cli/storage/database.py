@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_cli.core.errors import DiskError, HistoryError, UsageError
+from imagegen_cli.core.errors import DiskError, HistoryError, HistoryTrouble, UsageError
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.system_errors import cause
 from imagegen_cli.storage import migrations, search
+from imagegen_cli.storage.continuity import Continuity, SetBackError
 from imagegen_cli.storage.leases import Leases
 from imagegen_cli.storage.processes import Process
 
@@ -34,6 +35,7 @@ INDEX_WAIT_S = 1.0
 LOOKED_AT = 500
 """Tasks whose prompts are compared with the index of words by a check."""
 
+SET_BACK = Message("the history {name} was set back to an earlier state, or is another one now")
 SALVAGE = Message(
     "keep the file, for receipts of paid pictures are in it: put back a copy, or save what can be read with"
     " sqlite3's .recover; IMAGEGEN_HOME=FOLDER works with another history meanwhile"
@@ -196,6 +198,8 @@ class Database:
 
     def trouble_of(self, error: Exception) -> Message:
         """What is wrong with the history."""
+        if isinstance(error, SetBackError):
+            return SET_BACK.format(name=self.name)
         text = str(error)
         if "locked" in text or "busy" in text:
             return Message("the history {name} is locked by another program").format(name=self.name)
@@ -209,6 +213,8 @@ class Database:
 
     def remedy_for(self, error: Exception) -> Message:
         """What a person can do about it."""
+        if isinstance(error, SetBackError):
+            return Message("imagegen list shows what became of every task")
         text = str(error)
         if "locked" in text or "busy" in text:
             return Message("close the program that holds it and try again")
@@ -226,6 +232,15 @@ class Database:
 
     def leases_of(self, me: Process) -> Leases:
         return Leases(me)
+
+    def continuity(self) -> Continuity | None:
+        """What tells whether the open file goes on; None where its server tells."""
+        return Continuity(self.path)
+
+    def unwritten(self, error: Exception) -> DiskError:
+        """What a flush raises because of this error."""
+        kind = HistoryTrouble if isinstance(error, SetBackError) else self.UNWRITTEN
+        return kind(self.trouble_of(error), hint=self.remedy_for(error))
 
     def reserve_space(self) -> "Reserve":
         """Room on the disk for the last receipts."""

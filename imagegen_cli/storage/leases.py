@@ -8,6 +8,7 @@ from imagegen_cli.storage.rows import process_of
 
 if TYPE_CHECKING:
     from imagegen_cli.core.task import TaskId
+    from imagegen_cli.storage.continuity import Continuity
     from imagegen_cli.storage.dialect import Connection, Row
 
 
@@ -15,8 +16,8 @@ class Leases:
     """The lease of this process on its tasks, and what it knows of the leases of others.
 
     `owner`: the number of this process in the history, once it has claimed something. `fences`: for each of its tasks
-    the number of the claim. `lost`: its tasks that another process has claimed meanwhile. `is_without_tasks`: one of
-    them is not there, or is another task.
+    the number of the claim. `lost`: its tasks that another process has claimed meanwhile. `is_set_back`: one of its
+    tasks is not there, or is another task, or the history itself does not go on.
     """
 
     FIRST, AGAIN, NEXT = "0", "1", "process.heartbeat + 1"
@@ -24,10 +25,25 @@ class Leases:
 
     def __init__(self, me: Process) -> None:
         self.me = me
+        self.continuity: Continuity | None = None
+        """What tells whether the history goes on, where the server does not."""
         self.owner: int | None = None
         self.fences: dict[TaskId, int] = {}
         self.lost: set[TaskId] = set()
-        self.is_without_tasks = False
+        self.is_set_back = False
+
+    def check(self, db: "Connection") -> None:
+        """Raise one of the database's errors where the history does not go on. First in each transaction."""
+        if self.continuity is not None:
+            try:
+                self.continuity.check(db)
+            finally:
+                self.is_set_back = self.is_set_back or self.continuity.is_broken
+
+    def note(self, db: "Connection") -> None:
+        """Remember what was just committed."""
+        if self.continuity is not None:
+            self.continuity.note(db)
 
     def own(self, db: "Connection") -> int:
         """The number of this process. The first call inserts it, and deletes the rows of processes that are dead."""

@@ -3,6 +3,8 @@
 A change of the schema is one more entry at the end of MIGRATIONS; an entry that was released is never changed.
 """
 
+import sqlite3
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -158,6 +160,14 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (account, process)
     ) WITHOUT ROWID
     """,
+    # How often tasks have changed, by which a process notices that the history was set back: see `continuity`.
+    """
+    CREATE TABLE changes (number INTEGER NOT NULL);
+    INSERT INTO changes (number) VALUES (0);
+    CREATE TRIGGER count_run AFTER INSERT ON run BEGIN UPDATE changes SET number = number + 1; END;
+    CREATE TRIGGER count_change AFTER UPDATE OF state, fence ON task
+        BEGIN UPDATE changes SET number = number + 1; END
+    """,
 )
 
 
@@ -170,6 +180,16 @@ def version_of(db: "Connection") -> int:
 def migrate(db: "Connection") -> None:
     """Take the steps that are missing, inside a transaction of the caller's."""
     for number, script in enumerate(MIGRATIONS[version_of(db) :], version_of(db) + 1):
-        for statement in script.split(";"):
+        for statement in _statements(script):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {number}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one; a trigger has some inside of it."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

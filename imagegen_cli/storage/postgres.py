@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from imagegen_cli.storage.database import (
     MAX_ABSENCE_S,
     MAX_LOCK_WAIT_S,
     MAX_ROWS_AT_ONCE,
+    SET_BACK,
     Database,
     Reserve,
     not_text,
@@ -48,7 +49,7 @@ from imagegen_cli.storage.postgres_connection import (
 )
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
 from imagegen_cli.storage.rows import process_of
-from imagegen_cli.storage.store import ADD_WAIT_S, HEARTBEAT_S, SET_BACK, Store
+from imagegen_cli.storage.store import ADD_WAIT_S, HEARTBEAT_S, Store
 from imagegen_cli.storage.writer import NOTICED_S
 
 if TYPE_CHECKING:
@@ -237,8 +238,6 @@ class PostgresStore(Store):
         self._commits = Commits()
         self._saved: set[TaskId] = set()
         """Tasks whose receipts were looked at after the history was set back."""
-        self._run_of_made: RunId | None = None
-        """The run of the tasks that were made anew for them."""
         self._complete: set[TaskId] = set()
         """Those of them of which that history lacks nothing."""
         self._listener: Listener | None = None
@@ -528,6 +527,12 @@ class PostgresStore(Store):
 
     def now(self) -> float:
         return self._postgres.now()
+
+    def continuity(self) -> None:
+        return None
+
+    def _as_it_is(self) -> "AbstractContextManager[Store]":
+        return nullcontext(self)
 
     def leases_of(self, me: Process) -> Leases:
         return PostgresLeases(me)

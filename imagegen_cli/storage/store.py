@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,7 +49,7 @@ from imagegen_cli.storage import (
     updates,
 )
 from imagegen_cli.storage.charges import Budget, Sum, Tally
-from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, Database
+from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, SET_BACK, Database
 from imagegen_cli.storage.missing_tasks import Made, PutBack, Restored
 from imagegen_cli.storage.processes import Process, this_process
 from imagegen_cli.storage.receipt_lines import Origin, Receipt, receipt_of
@@ -70,6 +70,8 @@ from imagegen_cli.storage.rows import NO_LIMIT, condition, key_of, parts, proces
 from imagegen_cli.storage.writer import NOTICED_S, Writer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from imagegen_cli.storage.dialect import Connection, Row
     from imagegen_cli.storage.forgetting import Forgotten
     from imagegen_cli.storage.runs import RunSummary
@@ -82,7 +84,6 @@ TAKEN = (
     "shared = 1 AND state IN ('queued', 'submitting', 'running', 'saving') AND (owner IS NOT NULL OR state != 'queued')"
 )
 """What a worker has taken and not ended, in the words of the index."""
-SET_BACK = Message("the history {name} was set back to an earlier state, or is another one now")
 MAX_ROWS_AT_A_LOOK = 500
 """Rows that are read at a time where each is printed before the next ones are read."""
 
@@ -102,6 +103,7 @@ class Store(Database):
     def __init__(self, path: Path, *, wait_s: float = MAX_LOCK_WAIT_S, process: Process | None = None) -> None:
         self._leases = self.leases_of(process or this_process())  # before a migration, whose transaction keeps it
         super().__init__(path, wait_s=wait_s)
+        self._leases.continuity = self.continuity()
         meta = self._meta()
         self._token = meta["token"]
         self.unfinished_copy = meta.get(UNFINISHED_COPY, "")
@@ -113,6 +115,9 @@ class Store(Database):
         """When and for which list the tasks of this process were planned, as the history has said."""
         self._quotes: dict[TaskId, Quote] = {}
         """What their last submits were expected to cost."""
+        self._run_of_made: RunId | None = None
+        self._returned: set[TaskId] = set()
+        """Tasks whose receipts this process has put back into a history that was set back."""
         self.made: list[Made] = []
         """Tasks that the history lacked when this process put their receipts back."""
         self._receipts_seen = 0
@@ -144,10 +149,11 @@ class Store(Database):
         Returns the tasks whose last state could not be written: the wait for a lock is as long as always.
         """
         unwritten = self._writer.close()
-        if self._leases.is_without_tasks:
-            unwritten = self._with_lost(unwritten)
+        if self._leases.is_set_back:
+            self._put_back()
+            unwritten = self._unsaved(unwritten)
         with suppress(HistoryError):  # the lease dies with this process anyway
-            if self._leases.owner is not None and not unwritten:
+            if self._leases.owner is not None and not unwritten and not self._leases.is_set_back:
                 with self._transaction():
                     places.leave(self._db, self._leases.owner, self._leases.shared_now(self._db))
                     query = f"SELECT id FROM task WHERE {TAKEN} AND owner = ? AND state = 'queued'"  # noqa: S608 - only our own words
@@ -157,16 +163,38 @@ class Store(Database):
         self._db.close()
         return unwritten
 
-    def _with_lost(self, unwritten: list[Task]) -> list[Task]:
-        """Put back what this history lacks. Returns also the tasks whose receipts could not be written."""
-        try:
-            with self._transaction():
-                put = self._put_receipts(self._db, list(self._sent.values()))
-        except HistoryError:
-            lost = {id_: sent.task for id_, sent in self._sent.items()}
-            return list((lost | {task.id: task for task in unwritten if task.id not in lost}).values())
-        self.made += put.made
-        return unwritten
+    def _put_back(self) -> None:
+        """Put the receipts of this process into the history as it is now, which may be another file."""
+        fresh = [sent for id_, sent in list(self._sent.items()) if id_ not in self._returned]
+        if not fresh:
+            return
+        with suppress(HistoryError), self._as_it_is() as now:
+            put = now.take_back(fresh, self._origins, self._quotes, self._run_of_made)
+            self._run_of_made = put.run
+            self.made += put.made
+            self._returned |= {sent.task.id for sent in fresh}
+
+    def take_back(
+        self,
+        sent: Sequence[Sent],
+        origins: Mapping[TaskId, Origin],
+        quotes: Mapping[TaskId, Quote],
+        run: RunId | None,
+    ) -> PutBack:
+        """Take receipts of a process that knew this history in a later state, with what that had said of the tasks."""
+        self._origins.update(origins)
+        self._quotes.update(quotes)
+        with self._transaction():
+            return self._put_receipts(self._db, sent, run)
+
+    def _as_it_is(self) -> "AbstractContextManager[Store]":
+        """The history that is there now."""
+        return closing(Store(self.path, wait_s=min(self._wait_s, ADD_WAIT_S)))
+
+    def _unsaved(self, unwritten: list[Task]) -> list[Task]:
+        """These tasks and those whose receipts could not be put back."""
+        lost = {id_: sent.task for id_, sent in self._sent.items() if id_ not in self._returned}
+        return list((lost | {task.id: task for task in unwritten if task.id not in lost}).values())
 
     def _put_receipts(self, db: "Connection", sent: Sequence[Sent], run: RunId | None = None) -> PutBack:
         """Write into a history that was set back what it lacks. Where a receipt fits no task of it, it gets a new one.
@@ -201,7 +229,8 @@ class Store(Database):
 
     def receipts_of(self, tasks: Iterable[Task]) -> list[Receipt]:
         """The receipts of those of these tasks that have one, with all that is needed to make the tasks again."""
-        return [self._receipt(task, task.job) for task in tasks if task.job is not None]
+        found = (task for task in tasks if task.id not in self._returned)
+        return [self._receipt(task, task.job) for task in found if task.job is not None]
 
     def record(self, event: Event) -> None:
         """Write an event soon: this is a Sink. It returns at once; see `flush`."""
@@ -220,7 +249,7 @@ class Store(Database):
     @property
     def is_set_back(self) -> bool:
         """Whether the history was set back to an earlier state: this process sends nothing more."""
-        return self._leases.is_without_tasks
+        return self._leases.is_set_back
 
     @property
     def behind_s(self) -> float:
@@ -648,6 +677,9 @@ class Store(Database):
         """
         if self._leases.owner is None:
             return []
+        if not self._goes_on():
+            self._put_back()
+            return []
         if time.monotonic() - self._heartbeat_at > HEARTBEAT_S:
             self._heartbeat_at = time.monotonic()
             self._writer.change(*self._leases.heartbeat())
@@ -659,6 +691,13 @@ class Store(Database):
             ids = json.dumps(sorted(fresh))
             self._writer.change(forget, ids, done=lambda: self._cancelling.difference_update(fresh))
         return sorted(fresh)
+
+    def _goes_on(self) -> bool:
+        """Whether the history is what it was, and in no earlier state."""
+        if not self._leases.is_set_back:
+            with suppress(HistoryError), self._errors(), self._waiting(0):
+                self._leases.check(self._db)
+        return not self._leases.is_set_back
 
     def _cancels(self) -> set[TaskId]:
         with self._errors(), self._waiting(0):
@@ -1088,7 +1127,9 @@ class Store(Database):
         owner = self._leases.owner
         try:
             with self._begun_to_write():
+                self._leases.check(self._db)
                 yield
+            self._leases.note(self._db)
         except BaseException:
             self._leases.owner = owner
             raise
@@ -1099,7 +1140,9 @@ class Store(Database):
         owner = self._leases.owner
         try:
             with self._begun_to_claim():
+                self._leases.check(self._db)
                 yield
+            self._leases.note(self._db)
         except BaseException:
             self._leases.owner = owner
             raise

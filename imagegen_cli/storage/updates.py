@@ -72,6 +72,7 @@ def write(db: "Connection", events: Sequence[Event], leases: Leases, budget: Bud
     full: set[TaskId] = set()
     db.execute("BEGIN IMMEDIATE")
     try:
+        leases.check(db)
         for event in events:
             if because := _over_budget(db, event, leases, budget):
                 refused |= because
@@ -84,6 +85,7 @@ def write(db: "Connection", events: Sequence[Event], leases: Leases, budget: Bud
         budget.forget()
         roll_back(db)
         raise
+    leases.note(db)
     leases.lost |= lost
     again = {event.task.id for event in events if _is_submit(event)} - refused.keys()
     budget.refused = {id_: why for id_, why in budget.refused.items() if id_ not in again} | refused
@@ -266,7 +268,7 @@ def _leave_to_others(db: "Connection", event: TaskChanged, leases: Leases) -> No
     """
     id_, state = event.task.id, event.task.state
     if not receipts.is_there(db, event.task):
-        leases.is_without_tasks = True
+        leases.is_set_back = True
         return
     if not isinstance(state, Submitting):
         receipts.write(db, id_, leases.fences.get(id_, 0), event.task.job, event.at)

@@ -220,7 +220,7 @@ class Writer:
             self._write_or_try_again(self._db, events, reserve)
         except self._database.ERRORS as error:
             self._database.save_receipts(self._db)
-            return self._database.UNWRITTEN(self._database.trouble_of(error), hint=self._database.remedy_for(error))
+            return self._database.unwritten(error)
         except Exception as error:  # noqa: BLE001 - a flush that waits for this thread must not wait for ever
             why = f"{type(error).__name__}: {error}"
             message = Message("the history {name} cannot be written: {why}")
