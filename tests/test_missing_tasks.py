@@ -33,8 +33,8 @@ from imagegen_cli.core.task import (
     Task,
     TaskId,
 )
-from imagegen_cli.storage.receipt_lines import Origin, Receipt, Refused, line_of, receipt_of, receipts_in
-from imagegen_cli.storage.records import Filter, Record
+from imagegen_cli.storage.receipt_lines import Receipt, Refused, line_of, receipt_of, receipts_in
+from imagegen_cli.storage.records import Filter, Origin, Record
 from imagegen_cli.storage.store import Store
 from tests import postgres
 from tests.doubles.dreamina import DreaminaServer

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterable
 
-from imagegen_cli.commands.console import numbers
 from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, Task
 
 
@@ -20,6 +19,8 @@ def queued_terms(task: Task) -> str:
 
 def sending(tasks: Iterable[Task]) -> str:
     """The command that sends these tasks again; one for each budget with which they were queued."""
+    from imagegen_cli.commands.console import numbers  # noqa: PLC0415 - most who ask for `queued_terms` need no console
+
     found: dict[str, list[int]] = {}
     for task in tasks:
         found.setdefault(queued_terms(task), []).append(task.id)

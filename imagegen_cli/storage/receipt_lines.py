@@ -16,7 +16,7 @@ from imagegen_cli.core.masking import without_own_user
 from imagegen_cli.core.money import MAX_MICROS, UNITS, Money, Quote, Source
 from imagegen_cli.core.task import MARKS, ImageRequest, Job, Task, TaskId
 from imagegen_cli.storage import serialize
-from imagegen_cli.storage.records import Planned
+from imagegen_cli.storage.records import Origin, Planned
 
 MAX_TEXT = 1_000_000
 """Characters of a text in a receipt: prompts are long, and addresses may be."""
@@ -30,14 +30,6 @@ INDEX = "{index}"
 WORDS = ("provider", "model", "ratio", "resolution", "name")
 """Fields of a request that are short texts of one line."""
 NUMBERS = ("width", "height", "count", "seed")
-
-
-class Origin(NamedTuple):
-    """What the history said of a task when it was planned: when that was, and where in which list it stands."""
-
-    created: float = 0.0
-    source: str = ""
-    identity: str = ""
 
 
 class Receipt(NamedTuple):

@@ -11,6 +11,14 @@ from imagegen_cli.storage.processes import Process
 UNFINISHED = ("queued", "submitting", "running", "saving")
 
 
+class Origin(NamedTuple):
+    """What the history said of a task when it was planned: when that was, and where in which list it stands."""
+
+    created: float = 0.0
+    source: str = ""
+    identity: str = ""
+
+
 class Record(NamedTuple):
     """A task as the history knows it. Times are seconds since the epoch; `process` is the living one that owns it."""
 

@@ -39,7 +39,6 @@ from imagegen_cli.core.task import (
 )
 from imagegen_cli.storage import (
     charges,
-    missing_tasks,
     pictures,
     places,
     prices,
@@ -50,15 +49,14 @@ from imagegen_cli.storage import (
 )
 from imagegen_cli.storage.charges import Budget, Sum, Tally
 from imagegen_cli.storage.database import MAX_LOCK_WAIT_S, MAX_ROWS_AT_ONCE, SET_BACK, Database
-from imagegen_cli.storage.missing_tasks import Made, PutBack, Restored
 from imagegen_cli.storage.processes import Process, this_process
-from imagegen_cli.storage.receipt_lines import Origin, Receipt, receipt_of
 from imagegen_cli.storage.receipts import Sent
 from imagegen_cli.storage.records import (
     UNFINISHED,
     Attempt,
     Filter,
     Numbers,
+    Origin,
     Picture,
     PlanChangedError,
     Planned,
@@ -74,6 +72,8 @@ if TYPE_CHECKING:
 
     from imagegen_cli.storage.dialect import Connection, Row
     from imagegen_cli.storage.forgetting import Forgotten
+    from imagegen_cli.storage.missing_tasks import Made, PutBack, Restored
+    from imagegen_cli.storage.receipt_lines import Receipt
     from imagegen_cli.storage.runs import RunSummary
 
 ADD_WAIT_S = 0.5
@@ -180,7 +180,7 @@ class Store(Database):
         origins: Mapping[TaskId, Origin],
         quotes: Mapping[TaskId, Quote],
         run: RunId | None,
-    ) -> PutBack:
+    ) -> "PutBack":
         """Take receipts of a process that knew this history in a later state, with what that had said of the tasks."""
         self._origins.update(origins)
         self._quotes.update(quotes)
@@ -196,11 +196,13 @@ class Store(Database):
         lost = {id_: sent.task for id_, sent in self._sent.items() if id_ not in self._returned}
         return list((lost | {task.id: task for task in unwritten if task.id not in lost}).values())
 
-    def _put_receipts(self, db: "Connection", sent: Sequence[Sent], run: RunId | None = None) -> PutBack:
+    def _put_receipts(self, db: "Connection", sent: Sequence[Sent], run: RunId | None = None) -> "PutBack":
         """Write into a history that was set back what it lacks. Where a receipt fits no task of it, it gets a new one.
 
         Only inside of a writing transaction. `run`: of such tasks that were made before.
         """
+        from imagegen_cli.storage import missing_tasks  # noqa: PLC0415 - few histories were set back
+
         complete = receipts.keep(db, sent, self.now())
         receipts.recover(db, self._leases.living(db))
         known = {one.task.id: one.task.run for one in sent if receipts.is_there(db, one.task)}
@@ -208,13 +210,15 @@ class Store(Database):
         held = missing_tasks.holders(db, [(_provider_of(one, None), one.job.id) for one in found], known)
         lost = [one for one in found if (_provider_of(one, None), one.job.id) not in held]
         run, made = self._make(db, lost, run)
-        return PutBack(complete - {TaskId(one.task) for one in lost}, run, made)
+        return missing_tasks.PutBack(complete - {TaskId(one.task) for one in lost}, run, made)
 
     def _make(
-        self, db: "Connection", lost: Sequence[Receipt], run: RunId | None = None
-    ) -> tuple[RunId | None, list[Made]]:
+        self, db: "Connection", lost: "Sequence[Receipt]", run: RunId | None = None
+    ) -> "tuple[RunId | None, list[Made]]":
         if not lost:
             return run, []
+        from imagegen_cli.storage import missing_tasks  # noqa: PLC0415 - few histories were set back
+
         numbering = missing_tasks.Numbering(
             self._token,
             lambda table, count: self._numbers(table, count, db),
@@ -224,10 +228,12 @@ class Store(Database):
         )
         return missing_tasks.make(db, lost, run, numbering)
 
-    def _receipt(self, task: Task, job: Job) -> Receipt:
+    def _receipt(self, task: Task, job: Job) -> "Receipt":
+        from imagegen_cli.storage.receipt_lines import receipt_of  # noqa: PLC0415 - few histories were set back
+
         return receipt_of(task, job, self._origins.get(task.id, Origin()), self._quotes.get(task.id))
 
-    def receipts_of(self, tasks: Iterable[Task]) -> list[Receipt]:
+    def receipts_of(self, tasks: Iterable[Task]) -> "list[Receipt]":
         """The receipts of those of these tasks that have one, with all that is needed to make the tasks again."""
         found = (task for task in tasks if task.id not in self._returned)
         return [self._receipt(task, task.job) for task in found if task.job is not None]
@@ -704,12 +710,14 @@ class Store(Database):
             query = "SELECT id FROM task WHERE owner = ? AND cancel_requested = 1"
             return {TaskId(row["id"]) for row in self._db.execute(query, (self._leases.owner,))}
 
-    def restore_receipts(self, found: Sequence[Receipt]) -> Restored:
+    def restore_receipts(self, found: "Sequence[Receipt]") -> "Restored":
         """Write receipts that an earlier process could not write.
 
         A task that was being sent, or that is uncertain, gets its own, and one that waits to be sent: the history may
         have been set back. A receipt that no task holds, and that its task cannot take, gets a new task.
         """
+        from imagegen_cli.storage import missing_tasks  # noqa: PLC0415 - few histories were set back
+
         with self._transaction():
             known = self._by_id(sorted({one.task for one in found}))
             records = [known.get(TaskId(one.task)) for one in found]
@@ -736,9 +744,9 @@ class Store(Database):
                 elif record is None:
                     strangers.append(one)
             _, made = self._make(self._db, list(lost.values()))
-        return Restored(list(healed), [id_ for id_ in before if id_ not in healed], made, strangers)
+        return missing_tasks.Restored(list(healed), [id_ for id_ in before if id_ not in healed], made, strangers)
 
-    def _takes(self, record: Record, receipt: Receipt) -> bool:
+    def _takes(self, record: Record, receipt: "Receipt") -> bool:
         """Let a task have its receipt; whether it could take it."""
         state, id_ = record.task.state, record.task.id
         if isinstance(state, Queued) and receipt.job.id not in self._jobs_before(id_):
@@ -1165,12 +1173,12 @@ class Store(Database):
         return [record_of(row, living, self._token) for row in rows]
 
 
-def _is_of(receipt: Receipt, task: Task) -> bool:
+def _is_of(receipt: "Receipt", task: Task) -> bool:
     """Whether a receipt is of this task, and not of another one with its number."""
     return receipt.key in ("", task.key)
 
 
-def _provider_of(receipt: Receipt, record: Record | None) -> str:
+def _provider_of(receipt: "Receipt", record: Record | None) -> str:
     """The provider that has the job; empty where nothing tells it."""
     if receipt.planned is not None:
         return receipt.planned.request.provider
