@@ -668,8 +668,13 @@ class Session:
         runner.add(task)
 
     def _share_account(self, name: str, lane: Lane) -> None:
-        """Count places at the account, and heed its refusals, over all processes that share the history."""
-        if not self._store.is_remote and self._feed is None:
+        """Count places at the account, and heed its refusals, over all processes that share the history.
+
+        With a history in a file, processes that are no workers share an account only where its own limit is set: else
+        one terminal would wait for another that has just as many places as `concurrency` says.
+        """
+        is_shared = self._store.is_remote or self._feed is not None
+        if not is_shared and not self._config.provider(name).settings.account_concurrency:
             return
         from imagegen_cli.commands.accounts import account_of  # noqa: PLC0415 - most histories are one person's
 
