@@ -375,6 +375,25 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
     first.communicate()
 
 
+@pytest.mark.parametrize("code", [500, 401])
+def test_a_task_whose_status_queries_failed_keeps_its_place_while_the_service_may_work_on_it(
+    program: Program, server: DreaminaServer, code: int
+) -> None:
+    server.seconds = 60
+    one_place(program, server)
+    server.fail("query", Reply.json({"error": "no"}, code), times=None)
+    failed = program.run("run", "a fox", "-p", "studio", "-q")
+    assert failed.code in (1, 3, 5), failed.err
+    assert [task["reason"] for task in program.tasks()] == ["server" if code == 500 else "unauthorized"]
+    waiting = program.start("run", "a hare", "-p", "studio", "--json")
+    assert waiting.stdout is not None
+    told = next(line for line in map(json.loads, waiting.stdout) if line["event"] == "task-delayed")
+    assert "1 task that may still be at work holds a place" in told["because"]
+    assert len(server.jobs) == 1
+    waiting.send_signal(signal.SIGTERM)
+    assert finished(waiting).code == 143
+
+
 # Settings
 
 
