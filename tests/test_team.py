@@ -312,17 +312,23 @@ def test_commands_with_a_file_do_not_wait_for_each_other_where_no_limit_of_the_a
         command.communicate()
 
 
-def test_a_refusal_is_told_to_the_other_commands(program: Program, server: DreaminaServer) -> None:
+def test_a_refusal_pauses_the_other_commands_from_their_first_submit_on(
+    program: Program, server: DreaminaServer
+) -> None:
     refused = Reply.json({"success": False, "error": "busy"}, 429)
-    refused.headers["Retry-After"] = "50"
-    server.fail("submit", refused, times=None)
+    refused.headers["Retry-After"] = "4"
+    server.fail("submit", refused)
     command = program.start("run", "a fox", "-p", "studio", "-q")
     with closing(opened(place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db"))))) as store:
-        while not store.pauses():
+        while not (seconds := max(store.pauses().values(), default=0.0)):
             assert command.poll() is None
             time.sleep(0.01)
+    opens = time.monotonic() + seconds
     command.send_signal(signal.SIGTERM)
     assert finished(command).code == 143
+    assert program.run("run", "a hare", "-p", "studio", "-q").code == 0
+    (job,) = server.jobs.values()
+    assert job.started_at > opens - 0.5, "it was sent while the service takes nothing"
 
 
 def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_is_over(

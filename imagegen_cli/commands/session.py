@@ -682,6 +682,8 @@ class Session:
             self._store.budget.accounts[name] = account
             self._shared[name] = lane, account.key
             lane.gate.on_refused = partial(self._store.share_pause, account.key)
+            with suppress(HistoryError):  # `_listen` asks again, and says what is wrong
+                self._keep_pauses(self._store.pauses())
 
     def _look_at_places(self, display: Display) -> None:
         """Look, now and then, why the places of an account are taken; where a person can do something, say so."""
