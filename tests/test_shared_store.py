@@ -22,6 +22,7 @@ from imagegen_cli.core.task import (
     Failed,
     Job,
     Queued,
+    RemoteImage,
     Running,
     SavedImage,
     Saving,
@@ -369,7 +370,24 @@ ENDS = {
     "stopped": (Cancelled(CancelOutcome.STOPPED, JOB), False),
     "too late": (Failed(Reason.TIMEOUT, "no picture", JOB), True),
     "not saved": (Failed(Reason.DISK, "full", JOB), False),
+    "not known by our id": (Failed(Reason.UNCERTAIN, "unknown", JOB, final=True, may_be_paid=True), True),
 }
+OVER_THERE = {Reason.BAD_IMAGE, Reason.DISK, Reason.HISTORY, Reason.EXPIRED}
+"""Reasons that say that the service has made the pictures."""
+ANSWERS = {Reason.BAD_REQUEST, Reason.UNAUTHORIZED, Reason.OUT_OF_CREDITS, Reason.MODERATED, Reason.SERVER}
+"""Reasons that are the answer to a submit, where there is no receipt."""
+PICTURE = RemoteImage("https://studio.test/1.png")
+for reason in Reason:
+    ENDS |= {
+        f"{reason} of a job": (Failed(reason, "why", JOB, may_be_paid=True), reason not in OVER_THERE),
+        f"{reason}, may be paid": (Failed(reason, "why", may_be_paid=True), reason not in OVER_THERE | ANSWERS),
+        f"{reason}, and its submit never left": (Failed(reason, "why"), False),
+        f"{reason} of its pictures": (Failed(reason, "why", JOB, (PICTURE,), may_be_paid=True), False),
+        f"{reason} by the service's word": (
+            Failed(reason, "why", JOB, final=True, may_be_paid=True),
+            reason is Reason.UNCERTAIN,
+        ),
+    }
 
 
 @pytest.mark.parametrize("name", ENDS)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +19,12 @@ from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
 from tests.histories import KINDS, opened, outside, place, place_of
-from tests.program import Program, finished
+from tests.program import LIMIT, Program, finished
 from tests.team import teams
 from tests.test_store import started
+
+if TYPE_CHECKING:
+    import subprocess
 
 CONFIG = """
 [prices]
@@ -251,14 +255,87 @@ def test_a_worker_whose_tasks_another_process_has_says_that(tmp_path: Path, serv
         assert "another process goes on with 1: left to it" in finished(worker).err
 
 
-@needs_postgres
+def one_place(program: Program, server: DreaminaServer, settings: str = "account_concurrency = 1") -> None:
+    """Let the account take one task at once, or have other `settings`."""
+    program.configure(CONFIG.replace("account_concurrency = 3", settings).format(url=server.url))
+
+
+def running(program: Program, *words: str) -> "subprocess.Popen[str]":
+    """A command whose only task the service has begun."""
+    process = program.start(*words, "-p", "studio", "-q")
+    while states(program) != {"running": 1}:
+        assert process.poll() is None
+        time.sleep(0.01)
+    return process
+
+
+SENDERS = {
+    "run": [["run", "a fox"]] * 3,
+    "batch, again, retry": [["batch", "list.txt"], ["again", "1", "--yes"], ["retry", "2", "--yes"]],
+}
+"""Commands that send at the same time, and none of which is a worker."""
+
+
+@pytest.mark.parametrize("name", SENDERS)
+def test_all_commands_that_send_hold_the_limit_of_the_account(
+    program: Program, server: DreaminaServer, name: str
+) -> None:
+    one_place(program, server)
+    (program.folder / "list.txt").write_text("an owl\na whale")
+    assert program.run("run", "a cat", "-p", "studio", "-q").code == 0
+    assert program.run("run", "a dog #fail", "-p", "studio", "-q").code == 1
+    server.seconds = 0.6
+    commands = [
+        program.start(*words, *([] if "1" in words or "2" in words else ["-p", "studio"]), "-q")
+        for words in SENDERS[name]
+    ]
+    errors = [finished(command).err for command in commands]
+    assert len(server.jobs) == (5 if name == "run" else 6), errors
+    assert server.peak["jobs"] == 1
+
+
+@pytest.mark.parametrize("settings", ["", "account_concurrency = 0"])
+def test_commands_with_a_file_do_not_wait_for_each_other_where_no_limit_of_the_account_is_set(
+    tmp_path: Path, server: DreaminaServer, settings: str
+) -> None:
+    server.seconds = 60
+    program = Program(tmp_path)
+    one_place(program, server, f"{settings}\n")
+    program.configure((program.home / "config.toml").read_text().replace("concurrency = 4", "concurrency = 1"))
+    commands = [program.start("run", "a fox", "-p", "studio", "-q") for _ in range(3)]
+    until = time.monotonic() + LIMIT / 2
+    while len(server.jobs) < 3:
+        assert time.monotonic() < until, "they wait for each other"
+        time.sleep(0.01)
+    for command in commands:
+        command.kill()
+        command.communicate()
+
+
+def test_a_refusal_pauses_the_other_commands_from_their_first_submit_on(
+    program: Program, server: DreaminaServer
+) -> None:
+    refused = Reply.json({"success": False, "error": "busy"}, 429)
+    refused.headers["Retry-After"] = "4"
+    server.fail("submit", refused)
+    command = program.start("run", "a fox", "-p", "studio", "-q")
+    with closing(opened(place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db"))))) as store:
+        while not (seconds := max(store.pauses().values(), default=0.0)):
+            assert command.poll() is None
+            time.sleep(0.01)
+    opens = time.monotonic() + seconds
+    command.send_signal(signal.SIGTERM)
+    assert finished(command).code == 143
+    assert program.run("run", "a hare", "-p", "studio", "-q").code == 0
+    (job,) = server.jobs.values()
+    assert job.started_at > opens - 0.5, "it was sent while the service takes nothing"
+
+
 def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_is_over(
-    tmp_path: Path, server: DreaminaServer
+    program: Program, server: DreaminaServer
 ) -> None:
     server.seconds = 4
-    config = CONFIG.replace("account_concurrency = 3", "account_concurrency = 1")
-    program = Program(tmp_path, config.format(url=server.url))
-    program.more["IMAGEGEN_HISTORY"] = postgres.server().address()
+    one_place(program, server)
     queue(program, 1)
     worker = program.start("work", "-q")
     while states(program) != {"running": 1}:
@@ -278,19 +355,14 @@ def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_
     assert len(server.jobs) == 3
 
 
-@needs_postgres
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
-    tmp_path: Path, server: DreaminaServer, *, ends: bool
+    program: Program, server: DreaminaServer, *, ends: bool
 ) -> None:
     """The places are those of a run of another process, which has them still, or has ended and left them."""
     server.seconds = 60
-    config = CONFIG.replace("account_concurrency = 3", "account_concurrency = 1")
-    program = Program(tmp_path, config.format(url=server.url))
-    program.more["IMAGEGEN_HISTORY"] = postgres.server().address()
-    first = program.start("run", "a fox", "-p", "studio", "-q")
-    while states(program) != {"running": 1}:
-        time.sleep(0.01)
+    one_place(program, server)
+    first = running(program, "run", "a fox")
     if ends:
         first.send_signal(signal.SIGHUP)
         finished(first)
@@ -307,6 +379,25 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
     assert finished(waiting).code == 143
     first.kill()
     first.communicate()
+
+
+@pytest.mark.parametrize("code", [500, 401])
+def test_a_task_whose_status_queries_failed_keeps_its_place_while_the_service_may_work_on_it(
+    program: Program, server: DreaminaServer, code: int
+) -> None:
+    server.seconds = 60
+    one_place(program, server)
+    server.fail("query", Reply.json({"error": "no"}, code), times=None)
+    failed = program.run("run", "a fox", "-p", "studio", "-q")
+    assert failed.code in (1, 3, 5), failed.err
+    assert [task["reason"] for task in program.tasks()] == ["server" if code == 500 else "unauthorized"]
+    waiting = program.start("run", "a hare", "-p", "studio", "--json")
+    assert waiting.stdout is not None
+    told = next(line for line in map(json.loads, waiting.stdout) if line["event"] == "task-delayed")
+    assert "1 task that may still be at work holds a place" in told["because"]
+    assert len(server.jobs) == 1
+    waiting.send_signal(signal.SIGTERM)
+    assert finished(waiting).code == 143
 
 
 # Settings

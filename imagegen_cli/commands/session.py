@@ -668,8 +668,13 @@ class Session:
         runner.add(task)
 
     def _share_account(self, name: str, lane: Lane) -> None:
-        """Count places at the account, and heed its refusals, over all processes that share the history."""
-        if not self._store.is_remote and self._feed is None:
+        """Count places at the account, and heed its refusals, over all processes that share the history.
+
+        With a history in a file, processes that are no workers share an account only where its own limit is set: else
+        one terminal would wait for another that has just as many places as `concurrency` says.
+        """
+        is_shared = self._store.is_remote or self._feed is not None
+        if not is_shared and not self._config.provider(name).settings.account_concurrency:
             return
         from imagegen_cli.commands.accounts import account_of  # noqa: PLC0415 - most histories are one person's
 
@@ -677,6 +682,8 @@ class Session:
             self._store.budget.accounts[name] = account
             self._shared[name] = lane, account.key
             lane.gate.on_refused = partial(self._store.share_pause, account.key)
+            with suppress(HistoryError):  # `_listen` asks again, and says what is wrong
+                self._keep_pauses(self._store.pauses())
 
     def _look_at_places(self, display: Display) -> None:
         """Look, now and then, why the places of an account are taken; where a person can do something, say so."""

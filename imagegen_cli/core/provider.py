@@ -133,7 +133,8 @@ class Settings:
     account_concurrency: int = setting(
         0,
         Message(
-            "tasks at the account at once, over all processes that share a history; 0: as many as `concurrency` says"
+            "tasks at the account at once, over all processes that share a history; 0: as many as `concurrency` says,"
+            " over all processes in PostgreSQL, over workers alone in a file"
         ),
     )
     poll: float = setting(0.5, Message("shortest time between two status queries of a task, in seconds"))

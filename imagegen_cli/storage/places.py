@@ -18,8 +18,17 @@ LEFT = (
     " AND (task.owner IS NULL OR task.owner NOT IN (SELECT id FROM process))))"
 )
 """A condition on a task whose place is held: no process counts it."""
-MAY_GO_ON = (Reason.UNCERTAIN, Reason.TIMEOUT, Reason.NETWORK, None)
-"""Why a task can be over here while the service works on it; None: it was cancelled."""
+MADE = (Reason.BAD_IMAGE, Reason.DISK, Reason.HISTORY, Reason.EXPIRED)
+"""Why a task fails whose job is over at the service: it has made the pictures, and they cannot be had or kept here."""
+REFUSED = (
+    Reason.BAD_REQUEST,
+    Reason.UNAUTHORIZED,
+    Reason.OUT_OF_CREDITS,
+    Reason.MODERATED,
+    Reason.SERVER,
+)
+"""Why a task without a receipt fails whose job is over: the service has answered its submit with that. Some charge for
+it. With a receipt they may be what became of status queries, which says nothing about the job."""
 HELD_S = 60.0
 """Seconds for which a task counts at its account of which nothing tells whether the service works on it."""
 WAITS_S = 5.0
@@ -82,9 +91,21 @@ def held(db: "Connection", account: str, now: float) -> int:
 
 def hold(db: "Connection", task: int, state: State, now: float) -> None:
     """Where a task is over here, and the service may be at work on it, let it count at its account for a while."""
-    if isinstance(state, Failed | Cancelled) and may_be_paid(state) and getattr(state, "reason", None) in MAY_GO_ON:
+    if isinstance(state, Failed | Cancelled) and may_be_paid(state) and not _is_over_there(state):
         db.execute("DELETE FROM held WHERE at < ? OR at > ?", (now - HELD_S, now + HELD_S))
         _hold(db, "id = ?", task, now)
+
+
+def _is_over_there(state: Failed | Cancelled) -> bool:
+    """Whether the service is known to work no more on a task that it may charge for. Any other reason leaves it open.
+
+    One that is uncertain is final where the service does not know our id: the request may still be on its way.
+    """
+    if isinstance(state, Cancelled):
+        return False
+    is_told = state.final and state.reason is not Reason.UNCERTAIN
+    is_refused = state.job is None and state.reason in REFUSED
+    return is_told or is_refused or state.reason in MADE or bool(state.images)
 
 
 def leave(db: "Connection", process: int, now: float) -> None:
