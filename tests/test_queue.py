@@ -187,7 +187,9 @@ def test_a_worker_goes_on_with_other_runs_where_the_budget_of_one_is_reached(
 @pytest.mark.parametrize("period", ["day", "month"])
 def test_a_budget_of_a_period_is_kept_too(program: Program, server: DreaminaServer, period: str) -> None:
     queue(program, 4, "--budget", f"0.20usd/{period}", "--assume-price", "0.04usd")
-    assert program.run("work", "--once", "-q").code == 6
+    ended = program.run("work", "--once", "-q")
+    assert ended.code == 6
+    assert f"raise the budget or wait until the {period} is over, then imagegen retry 2 3 4 --budget" in ended.err
     assert len(server.jobs) == 1
 
 
@@ -263,6 +265,39 @@ def test_a_worker_that_lost_its_history_says_what_waits_there(
         say_what_is_left(Left(store, spending, "imagegen work"), feed, "")
     said = "3 tasks wait in the queue, not sent: the history cannot be written; once the history can be written again:"
     assert f"{said} imagegen work" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("display", [("--progress", "plain"), ("-q",)], ids=" ".join)
+@pytest.mark.parametrize(
+    ("knows", "given", "printed"),
+    [
+        ((True, True), "", ""),
+        ((True, False), "", " --assume-price 0.04usd"),
+        ((False, False), " --assume-price 0.04usd", " --assume-price 0.04usd"),
+        ((True, True), " --assume-price 0.05usd", " --assume-price 0.05usd"),
+    ],
+    ids=["of the settings", "of the settings that queued", "given", "given, and of the settings"],
+)
+def test_one_command_sends_what_a_queued_budget_left_and_says_what_it_may_spend_more(
+    program: Program,
+    server: DreaminaServer,
+    display: tuple[str, ...],
+    knows: tuple[bool, bool],
+    given: str,
+    printed: str,
+) -> None:
+    settings = [(PRICED if one else CONFIG).format(url=server.url) for one in knows]
+    program.configure(settings[0])
+    queue(program, 6, "--budget", "0.40usd", *given.split())
+    program.configure(settings[1])
+    ended = program.run("work", "--once", "-j", "2", *display)
+    assert ended.code == 6, ended.err
+    (line,) = [line for line in ended.err.splitlines() if "imagegen retry" in line]
+    assert line.startswith("4 tasks not sent: run 1: 0.32 usd of 0.40 usd is spent or reserved")
+    assert line.endswith(f"; this may spend up to 0.40 usd more: imagegen retry 3 4 5 6 --budget 0.40usd{printed}")
+    command = line.partition("more: imagegen ")[2]
+    assert program.run(*command.split(), "-q").code == 6
+    assert len(server.jobs) == 4
 
 
 def commands_in(text: str) -> list[str]:

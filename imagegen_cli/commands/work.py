@@ -19,9 +19,20 @@ from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.recover import part_files, revived
 from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
 from imagegen_cli.commands.spending import Spending
+from imagegen_cli.core.budget import Period
 from imagegen_cli.core.errors import HistoryError, NothingToDo, Reason, TaskError
-from imagegen_cli.core.language import Message, ngettext
-from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, ENDED, Cancelled, CancelOutcome, RunId, Task, TaskId
+from imagegen_cli.core.language import Message, joined, ngettext
+from imagegen_cli.core.task import (
+    ASSUMED_PRICE,
+    BUDGET,
+    ENDED,
+    KNOWN_PRICE,
+    Cancelled,
+    CancelOutcome,
+    RunId,
+    Task,
+    TaskId,
+)
 from imagegen_cli.engine.runner import Runner
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
@@ -45,6 +56,7 @@ MAX_FILES_TOLD = 5
 """Files that a worker lacks and names one by one."""
 MAX_LOOKED_AT = 200
 """Tasks of the queue of which the price is looked at where a budget was too low."""
+SPENDS_MORE = Message("this may spend up to {budget} more: {command}")
 AFTER_REFUSAL = {
     Reason.UNAUTHORIZED: Message("check the key (imagegen config show), then {command}"),
     Reason.OUT_OF_CREDITS: Message("top up, then {command}"),
@@ -111,11 +123,12 @@ def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None
         left = [one.task for one in records if one.task.state == Cancelled(CancelOutcome.NOT_SENT)][::-1]
         if not left:
             return
-        facts, names = left[0].facts, {task.request.provider for task in left}
-        spend = SpendOptions(str(facts.get(BUDGET, "")), str(facts.get(ASSUMED_PRICE, "")))
-        spending = Spending(config, spend, names)
+        spending = _as_queued(config, store, left)
         which = f"--cancelled --run {run}" if len(left) > MAX_NAMED_TASKS else ""
         command = spending.go_on([task.id for task in left], left, which=which)
+        step = spending.next_step(command, because, left)
+        budget = joined(", ", [str(limit.amount) for limit in spending.limits if limit.period is Period.COMMAND])
+        command = SPENDS_MORE.format(budget=budget, command=command) if step == command and budget else step
         message = ngettext(
             "{count} task not sent: {why}; {command}", "{count} tasks not sent: {why}; {command}", len(left),
             why=because, command=command,
@@ -125,6 +138,17 @@ def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None
 
 def _after(words: Message) -> Callable[[str, Sequence[Task]], str]:
     return lambda command, _: words.format(command=command)
+
+
+def _as_queued(config: Config, store: Store, left: Sequence[Task]) -> Spending:
+    """What the command that queued these tasks may spend, with the price that it knew where the settings have none."""
+    facts, names = left[0].facts, {task.request.provider for task in left}
+    budget, assumed = str(facts.get(BUDGET, "")), str(facts.get(ASSUMED_PRICE, ""))
+    spending = Spending(config, SpendOptions(budget, assumed), names)
+    spending.learn((task.request for task in left), store, ask=False)
+    if spending.plan((task.request, task.expected_images, ()) for task in left).unpriced:
+        return Spending(config, SpendOptions(budget, str(facts.get(KNOWN_PRICE, ""))), names)
+    return spending
 
 
 class Left(NamedTuple):
