@@ -12,15 +12,19 @@ from pathlib import Path
 import pytest
 
 from imagegen_cli import cli
+from imagegen_cli.commands.options import SpendOptions
 from imagegen_cli.commands.outages import Outages
-from imagegen_cli.commands.work import Queue
+from imagegen_cli.commands.spending import Spending
+from imagegen_cli.commands.work import Left, Queue, say_what_is_left
+from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.core.events import TaskAdded, TaskChanged
 from imagegen_cli.core.language import Message
 from imagegen_cli.core.task import Done
 from imagegen_cli.display import PlainLines
+from imagegen_cli.settings.config import load_config
 from tests import clock
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Pictures
+from tests.doubles.http import Pictures, Reply
 from tests.histories import KINDS, opened, place
 from tests.program import Program, finished
 from tests.test_display_board import board_with, task
@@ -183,7 +187,9 @@ def test_a_worker_goes_on_with_other_runs_where_the_budget_of_one_is_reached(
 @pytest.mark.parametrize("period", ["day", "month"])
 def test_a_budget_of_a_period_is_kept_too(program: Program, server: DreaminaServer, period: str) -> None:
     queue(program, 4, "--budget", f"0.20usd/{period}", "--assume-price", "0.04usd")
-    assert program.run("work", "--once", "-q").code == 6
+    ended = program.run("work", "--once", "-q")
+    assert ended.code == 6
+    assert f"raise the budget or wait until the {period} is over, then imagegen retry 2 3 4 --budget" in ended.err
     assert len(server.jobs) == 1
 
 
@@ -224,6 +230,74 @@ def test_a_worker_names_the_raised_budget_where_no_task_fits(program: Program, s
     ended = program.run("work", "--once", "-q", "--budget", "0.10usd", "--assume-price", "0.04usd")
     assert ended.code == 6
     assert "raise the budget, then imagegen work --once --budget 0.16usd --assume-price 0.04usd" in ended.err
+
+
+@pytest.mark.parametrize("words", [("-p", "studio"), ("-p", "studio", "--once"), ("--once",)], ids=" ".join)
+@pytest.mark.parametrize(
+    ("status", "first"),
+    [(401, "check the key (imagegen config show)"), (403, "check the key (imagegen config show)"), (402, "top up")],
+)
+def test_a_worker_whose_account_is_refused_says_what_waits_and_the_command_that_goes_on(
+    program: Program, server: DreaminaServer, words: tuple[str, ...], status: int, first: str
+) -> None:
+    queue(program, 6)
+    server.fail("submit", Reply.json({"detail": "no"}, status), times=None, after=2)
+    ended = program.run("work", *words, "-j", "1", "--progress", "plain")
+    left = states(program)["queued"]
+    assert left >= 2, ended.err
+    said = f"{left} tasks wait in the queue, not sent: studio: HTTP {status}: no; {first}, then imagegen work"
+    last = ended.err.splitlines()[-1]
+    assert last == " ".join((said, *words))
+    server.heal()
+    assert program.run(*last.partition("then imagegen ")[2].split()[:3], "--once", "-q").code == 0
+    assert "queued" not in states(program)
+
+
+def test_a_worker_that_lost_its_history_says_what_waits_there(
+    program: Program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(program, 3)
+    monkeypatch.setenv("IMAGEGEN_HOME", str(program.home))
+    with closing(opened(program.home / "history.db")) as store:
+        feed = Queue(store, {"studio": 2}, folder="", once=False)
+        feed.error = HistoryError("the history cannot be written")
+        spending = Spending(load_config(), SpendOptions(), ["studio"])
+        say_what_is_left(Left(store, spending, "imagegen work"), feed, "")
+    said = "3 tasks wait in the queue, not sent: the history cannot be written; once the history can be written again:"
+    assert f"{said} imagegen work" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("display", [("--progress", "plain"), ("-q",)], ids=" ".join)
+@pytest.mark.parametrize(
+    ("knows", "given", "printed"),
+    [
+        ((True, True), "", ""),
+        ((True, False), "", " --assume-price 0.04usd"),
+        ((False, False), " --assume-price 0.04usd", " --assume-price 0.04usd"),
+        ((True, True), " --assume-price 0.05usd", " --assume-price 0.05usd"),
+    ],
+    ids=["of the settings", "of the settings that queued", "given", "given, and of the settings"],
+)
+def test_one_command_sends_what_a_queued_budget_left_and_says_what_it_may_spend_more(
+    program: Program,
+    server: DreaminaServer,
+    display: tuple[str, ...],
+    knows: tuple[bool, bool],
+    given: str,
+    printed: str,
+) -> None:
+    settings = [(PRICED if one else CONFIG).format(url=server.url) for one in knows]
+    program.configure(settings[0])
+    queue(program, 6, "--budget", "0.40usd", *given.split())
+    program.configure(settings[1])
+    ended = program.run("work", "--once", "-j", "2", *display)
+    assert ended.code == 6, ended.err
+    (line,) = [line for line in ended.err.splitlines() if "imagegen retry" in line]
+    assert line.startswith("4 tasks not sent: run 1: 0.32 usd of 0.40 usd is spent or reserved")
+    assert line.endswith(f"; this may spend up to 0.40 usd more: imagegen retry 3 4 5 6 --budget 0.40usd{printed}")
+    command = line.partition("more: imagegen ")[2]
+    assert program.run(*command.split(), "-q").code == 6
+    assert len(server.jobs) == 4
 
 
 def commands_in(text: str) -> list[str]:

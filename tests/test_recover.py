@@ -508,3 +508,44 @@ def test_receipts_in_any_spacing_are_read(studio: Program, server: DreaminaServe
     (job,) = server.jobs
     assert studio.run("resume", "--receipts", "-", stdin=f'{{"task":1,"job":"{job}"}}\n').code == 0
     assert states(studio) == ["done"]
+
+
+RIGHT, DAMAGED = '{"task": 1, "job": "JOB"}', '{"task": 1, "job": "x'
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "said"),
+    [
+        ([DAMAGED], 2, "the input has no receipt"),
+        ([DAMAGED, RIGHT], 5, "the history needs none of these receipts"),
+        ([RIGHT], 4, "the history needs none of these receipts"),
+    ],
+    ids=["only damaged", "one right", "all right"],
+)
+def test_damaged_lines_of_receipts_decide_the_exit_code(
+    studio: Program, server: DreaminaServer, lines: list[str], code: int, said: str
+) -> None:
+    assert studio.run("run", "a cat", "-q").code == 0
+    (job,) = server.jobs
+    ended = studio.run("resume", "--receipts", "-", stdin="\n".join(lines).replace("JOB", job))
+    assert (ended.code, said in ended.err) == (code, True), ended.err
+    assert ended.err.count("is no receipt that can be used") == lines.count(DAMAGED)
+
+
+def test_who_comes_later_with_the_same_receipts_is_told_who_has_them(studio: Program, server: DreaminaServer) -> None:
+    server.fail("submit", Fault.CLOSE_AFTER)
+    assert studio.run("run", "a cat #slow").code == 1
+    (job,) = server.jobs
+    (studio.folder / "receipts").write_text(f'{{"task": 1, "job": "{job}"}}\n', encoding="utf-8")
+    server.fail("query", Fault.ERROR_500, times=None)
+    words = ("resume", "--receipts", "receipts", "--json")
+    first = studio.start(*words)
+    next_line(first, '"running"')
+    later = [finished(studio.start("resume", "--receipts", "receipts")) for _ in range(2)]
+    first.kill()
+    finished(first)
+    for ended in later:
+        assert ended.code == 4, ended.err
+        assert f"1 belongs to process {first.pid} on " in ended.err
+        assert "left alone" in ended.err
+        assert "needs none" not in ended.err

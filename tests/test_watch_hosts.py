@@ -1,11 +1,13 @@
 """`watch` and `list` where several machines carry the tasks of one history."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,50 @@ def test_watch_and_work_say_how_many_tasks_no_worker_has_taken(team: Team, serve
         worker.wait_for("1 running, 1 waiting, 1 in the queue")
         watch.wait_for("3 running, 1 in the queue")
         worker.signal(signal.SIGTERM)
+
+
+def told(screen: OnScreen) -> int:
+    """How many tasks the counts of a table come to; 0 before there are some."""
+    line = next((line for line in screen.text.splitlines() if re.search(r"\d running.*in the queue", line)), "")
+    return sum(int(one) for one in re.findall(r"(\d+) (?:running|waiting|in the queue|done)", line))
+
+
+def test_no_task_is_counted_twice_while_a_worker_takes_them_and_gives_them_back(
+    team: Team, server: DreaminaServer
+) -> None:
+    prompts = [f"prompt {number}" for number in range(8)]
+    team.queue(*prompts)
+    server.seconds = 0.6
+    sums = set[int]()
+
+    def is_left_with(words: str, screen: OnScreen) -> bool:
+        sums.add(told(screen))
+        return words in screen.text
+
+    with terminal(team.program.folder, server, "work", "-j", "1", more=team.program.more, lines=24) as worker:
+        worker.wait(lambda: is_left_with("2 done", worker), "two tasks that are done")
+        server.seconds = 4
+        worker.wait(lambda: is_left_with("4 done", worker), "a long one")
+        worker.signal(signal.SIGTERM)
+        worker.wait(lambda: is_left_with("5 done", worker), "the end of what was sent")
+    assert max(sums) == len(prompts), sums
+
+
+def test_watch_counts_no_task_twice_that_a_worker_takes(team: Team) -> None:
+    team.queue(*PROMPTS, "a hare")
+    alpha = team.worker("alpha")
+    carry(alpha, 2)
+    watch, sums = team.watch(columns=100, lines=24), set[int]()
+
+    def is_running(count: int) -> bool:
+        sums.add(told(watch))
+        return f"{count} running" in watch.text
+
+    watch.wait_for("2 running, 3 in the queue")
+    for count in (3, 4):
+        carry(alpha, 1)
+        watch.wait(partial(is_running, count), f"task {count}")
+    assert max(sums) == len(PROMPTS) + 1, sums
 
 
 def test_one_host_is_no_news(team: Team) -> None:

@@ -171,6 +171,7 @@ FACTS = {
     "upscaler": Message("upscaler"),
     "budget": Message("budget of its run"),
     "assumed_price": Message("assumed price"),
+    "known_price": Message("known price"),
     "references_sha256": Message("references' sha256"),
     "request_id": Message("request id"),
     "tokens": Message("tokens"),

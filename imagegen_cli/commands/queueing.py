@@ -5,7 +5,7 @@ A worker is another process, perhaps on another machine: what it is not told by 
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from imagegen_cli.core.errors import UsageError
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.money import Money, parse_money
 from imagegen_cli.core.system_errors import cause
-from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, REFERENCE_DIGESTS, RunId
+from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, KNOWN_PRICE, REFERENCE_DIGESTS, RunId
 from imagegen_cli.core.text import Printer, encoded
 from imagegen_cli.inputs import plan
 from imagegen_cli.settings.config import Config
@@ -77,27 +77,31 @@ def _is_given(one: OfProcess, run: RunOptions) -> bool:
 # What is kept with the tasks
 
 
-def with_terms(items: Iterable[plan.Item], spending: Spending, spend: SpendOptions) -> list[plan.Item]:
+def with_terms(items: Sequence[plan.Item], spending: Spending, spend: SpendOptions) -> list[plan.Item]:
     """The items with what their workers are to obey: the budget, prices, and which files they start from."""
     budget = ",".join(limit.as_option for limit in parse_limits(spend.budget))
     assumed = parse_money(spend.assume_price) if spend.assume_price else None
     known: dict[str, str] = {}
-    return [replace(item, terms=_terms(item, budget, _price(item, spending, budget, assumed), known)) for item in items]
+    money = [_money(item, spending, budget, assumed) for item in items]
+    return [replace(item, terms=terms | _files(item, known)) for item, terms in zip(items, money, strict=True)]
 
 
-def _price(item: plan.Item, spending: Spending, budget: str, assumed: Money | None) -> Money | None:
+def _money(item: plan.Item, spending: Spending, budget: str, assumed: Money | None) -> dict[str, str]:
     """Where a budget is to hold, also the price that is known here: it may be unknown to the settings of a worker."""
-    if not budget:
-        return assumed
-    return spending.dearest_each(item.request, item.expected_images, item.alternatives) or assumed
+    price = spending.dearest_each(item.request, item.expected_images, item.alternatives) if budget else None
+    known = "" if price in (None, assumed) else _as_option(price)
+    terms = {BUDGET: budget, ASSUMED_PRICE: _as_option(assumed), KNOWN_PRICE: known}
+    return {name: text for name, text in terms.items() if text}
 
 
-def _terms(item: plan.Item, budget: str, price: Money | None, known: dict[str, str]) -> Mapping[str, str]:
+def _as_option(price: Money | None) -> str:
+    return "" if price is None else str(price).replace(" ", "")
+
+
+def _files(item: plan.Item, known: dict[str, str]) -> dict[str, str]:
     files = [one for one in item.request.references if not references.is_remote(one)]
     digests = " ".join(known.setdefault(path, known.get(path) or digest(path)) for path in files)
-    amount = str(price).replace(" ", "") if price is not None else ""
-    terms = {BUDGET: budget, ASSUMED_PRICE: amount, REFERENCE_DIGESTS: digests}
-    return {name: text for name, text in terms.items() if text}
+    return {REFERENCE_DIGESTS: digests} if digests else {}
 
 
 def digest(path: str) -> str:

@@ -108,6 +108,8 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
         is_refused = False
         if receipts is not None:
             found, is_refused = _restored(store, config, receipts)
+            if not found:
+                return _nothing(Message("the history needs none of these receipts"), is_refused=is_refused)
             ids = [*ids, *found]
         _say_recovered(store.recover_receipts())
         wanted = _wanted(store, ids, run_id)
@@ -130,10 +132,18 @@ def resume(given: Sequence[str], options: RunOptions, *, run: str = "", receipts
                 return 5 if left or is_refused else 1
             waiting = 0 if ids else store.waiting_for_workers(run=run_id)
             hint = wait_for_workers(waiting) if waiting else LIST_TELLS
-            raise NothingToDo(Message("there is nothing to resume"), hint=hint)
+            return _nothing(Message("there is nothing to resume"), hint=hint, is_refused=is_refused)
         late = {record.task.id for record in wanted if not ids and _timed_out(record.task.state)}
         code = _run(store, config, going, options, one_look=late)
         return code or (5 if left or is_refused else 0)
+
+
+def _nothing(message: Message, *, is_refused: bool, hint: str = LIST_TELLS) -> int:
+    """Raise NothingToDo, unless lines of receipts were refused: then something may be left at a service."""
+    if not is_refused:
+        raise NothingToDo(message, hint=hint)
+    say(message)
+    return 5
 
 
 def _say_recovered(ids: Sequence[TaskId]) -> None:
@@ -228,11 +238,13 @@ def _restored(store: Store, config: Config, path: Path) -> tuple[list[int], bool
     for message in go_on(restored.made):
         say(message)
     held = store.find(Filter(ids=tuple(restored.held))) if restored.held else []
-    left = [record.task.id for record in held if _fetchable(record)]
-    ids: list[int] = [*restored.healed, *(one.id for one in restored.made), *left]
-    if not ids:
-        raise NothingToDo(Message("the history needs none of these receipts"), hint=LIST_TELLS)
-    return ids, bool(refused)
+    left = [record.task.id for record in held if _fetchable(record) or _is_at_work(record)]
+    return [*restored.healed, *(one.id for one in restored.made), *left], bool(refused)
+
+
+def _is_at_work(record: Record) -> bool:
+    """Whether another process has the task: that is said, as of every task that it has."""
+    return record.is_owned and not isinstance(record.task.state, ENDED)
 
 
 def _say_refused(path: Path, refused: Sequence[Refused]) -> None:

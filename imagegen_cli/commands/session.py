@@ -181,6 +181,8 @@ class Session:
         self._why_full: dict[str, str] = {}
         """By provider, why its account has no place for longer than a task lasts."""
         self._looked_at_queue_at = self._looked_at_places_at = float("-inf")
+        self._in_queue = 0
+        """Tasks of the queue that are not in the table, as it was told last."""
         self._told_lost: set[TaskId] = set()
         self._is_set_back_told = False
 
@@ -618,13 +620,18 @@ class Session:
             self._say_lost(display)
 
     def _tell_queue(self, providers: frozenset[str], display: Display) -> None:
-        """Tell, now and then, how many tasks wait for any worker of these providers."""
+        """Tell, now and then, how many tasks wait for any worker of these providers.
+
+        What this worker has given back is in its table, as waiting, and is not counted twice.
+        """
         now = asyncio.get_running_loop().time()
         if now - self._looked_at_queue_at < QUEUE_LOOK_S:
             return
         self._looked_at_queue_at = now
         with self._store.quickly():
-            display.tell(QueueKnown(time.time(), self._store.waiting_for_workers(sorted(providers))))
+            shown = [id_ for id_, task in self._tasks.items() if isinstance(task.state, Queued)]
+            self._in_queue = self._store.waiting_for_workers(sorted(providers), without=shown)
+            display.tell(QueueKnown(time.time(), self._in_queue))
 
     def _say_lost(self, display: Display) -> None:
         """Say of which tasks this process has lost the claim, and what becomes of them: it has let go of them."""
@@ -660,10 +667,15 @@ class Session:
         return now
 
     def _feeding(self, runner: Runner, display: Display) -> "list[Coroutine[Any, Any, None]]":
-        return [] if self._feed is None else [self._feed.run(runner, partial(self._take_in, runner), display.say)]
+        return (
+            [] if self._feed is None else [self._feed.run(runner, partial(self._take_in, runner, display), display.say)]
+        )
 
-    def _take_in(self, runner: Runner, task: Task) -> None:
-        """Carry one more task, which this process has just claimed."""
+    def _take_in(self, runner: Runner, display: Display, task: Task) -> None:
+        """Carry one more task, which this process has just claimed; the last count of the queue has it still."""
+        if self._in_queue and task.id not in self._tasks and isinstance(task.state, Queued):
+            self._in_queue -= 1
+            display.tell(QueueKnown(time.time(), self._in_queue))
         self._tasks[task.id] = task
         runner.add(task)
 

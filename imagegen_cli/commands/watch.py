@@ -196,6 +196,8 @@ class Watched:
         self._in_queue = 0
         self._looked_around_at = time.monotonic()
         self._looked_at_queue_at = -math.inf
+        self._shown_at_look = 0
+        """How many tasks were shown when the queue was counted."""
         self._changed: set[TaskId] = set()
         """Tasks whose machine may be another one since the last look."""
         self._hosts: dict[TaskId, str] = {}
@@ -213,8 +215,8 @@ class Watched:
         while True:
             owned = more or self._is_owned()
             more = self._look()
-            self._tell_queue()
             owned = self._look_around(at_once=not (owned or more)) or owned
+            self._tell_queue()
             if is_first and not more:
                 is_first = False
                 self._show.tell(ChargesKnown(time.time(), self._charges()))
@@ -308,11 +310,16 @@ class Watched:
             self._show.tell(HostsKnown(time.time(), dict(self._hosts) if was_one else news))
 
     def _tell_queue(self) -> None:
-        """Tell, now and then, how many tasks no worker has taken: of one run, or of all."""
-        if not self._open or time.monotonic() - self._looked_at_queue_at < LOOK_AROUND_S:
+        """Tell how many tasks no worker has taken, beside those that are shown: of one run, or of all.
+
+        They are counted now and then, and whenever tasks have joined, which the last count may have too.
+        """
+        is_time = time.monotonic() - self._looked_at_queue_at >= LOOK_AROUND_S
+        if not self._open or not (is_time or len(self._show.tasks) > self._shown_at_look):
             return
-        self._looked_at_queue_at = time.monotonic()
-        waiting = self._store.waiting_for_workers(run=self._run)
+        self._looked_at_queue_at, self._shown_at_look = time.monotonic(), len(self._show.tasks)
+        shown = [id_ for id_, task in self._show.tasks.items() if isinstance(task.state, Queued)]
+        waiting = self._store.waiting_for_workers(run=self._run, without=shown)
         if waiting != self._in_queue:
             self._in_queue = waiting
             self._show.tell(QueueKnown(time.time(), waiting))

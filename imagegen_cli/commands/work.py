@@ -7,9 +7,10 @@ back into the queue, what may have been sent is uncertain and never sent again, 
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from imagegen_cli.commands.console import LIST_TELLS, history, ids_of, patiently, say, settings, unusable
 from imagegen_cli.commands.files_here import FilesHere
@@ -18,9 +19,20 @@ from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.recover import part_files, revived
 from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
 from imagegen_cli.commands.spending import Spending
-from imagegen_cli.core.errors import HistoryError, NothingToDo
-from imagegen_cli.core.language import Message, ngettext
-from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, ENDED, Cancelled, CancelOutcome, RunId, Task, TaskId
+from imagegen_cli.core.budget import Period
+from imagegen_cli.core.errors import HistoryError, NothingToDo, Reason, TaskError
+from imagegen_cli.core.language import Message, joined, ngettext
+from imagegen_cli.core.task import (
+    ASSUMED_PRICE,
+    BUDGET,
+    ENDED,
+    KNOWN_PRICE,
+    Cancelled,
+    CancelOutcome,
+    RunId,
+    Task,
+    TaskId,
+)
 from imagegen_cli.engine.runner import Runner
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
@@ -44,6 +56,13 @@ MAX_FILES_TOLD = 5
 """Files that a worker lacks and names one by one."""
 MAX_LOOKED_AT = 200
 """Tasks of the queue of which the price is looked at where a budget was too low."""
+SPENDS_MORE = Message("this may spend up to {budget} more: {command}")
+AFTER_REFUSAL = {
+    Reason.UNAUTHORIZED: Message("check the key (imagegen config show), then {command}"),
+    Reason.OUT_OF_CREDITS: Message("top up, then {command}"),
+}
+"""What comes before the command that goes on, by each reason for which a service refuses the account for good."""
+AFTER_HISTORY = Message("once the history can be written again: {command}")
 MAX_AHEAD = 50
 """Tasks of a provider that are claimed at once, and that wait here at most."""
 
@@ -67,9 +86,10 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
         code = session.run_tasks(RunId(0), (), providers=feed.providers)
         for run, because in feed.reached.items() if not store.is_set_back else ():
             _say_reached(store, config, run, because)
-        if session.budget_reached and not feed.reached:
-            words = [*(f"-p {name}" for name in providers), *(["--once"] if once else [])]
-            _say_left(store, names, session, spending, " ".join(["imagegen work", *words]))
+        words = [*(f"-p {name}" for name in providers), *(["--once"] if once else [])]
+        left = Left(store, spending, " ".join(["imagegen work", *words]))
+        if not store.is_set_back:
+            say_what_is_left(left, feed, session.budget_reached)
         if feed.error is not None:
             raise feed.error
         return _with_what_is_left(store, feed, code, session.tasks) if once else code
@@ -103,11 +123,12 @@ def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None
         left = [one.task for one in records if one.task.state == Cancelled(CancelOutcome.NOT_SENT)][::-1]
         if not left:
             return
-        facts, names = left[0].facts, {task.request.provider for task in left}
-        spend = SpendOptions(str(facts.get(BUDGET, "")), str(facts.get(ASSUMED_PRICE, "")))
-        spending = Spending(config, spend, names)
+        spending = _as_queued(config, store, left)
         which = f"--cancelled --run {run}" if len(left) > MAX_NAMED_TASKS else ""
         command = spending.go_on([task.id for task in left], left, which=which)
+        step = spending.next_step(command, because, left)
+        budget = joined(", ", [str(limit.amount) for limit in spending.limits if limit.period is Period.COMMAND])
+        command = SPENDS_MORE.format(budget=budget, command=command) if step == command and budget else step
         message = ngettext(
             "{count} task not sent: {why}; {command}", "{count} tasks not sent: {why}; {command}", len(left),
             why=because, command=command,
@@ -115,20 +136,63 @@ def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None
         say(message)
 
 
-def _say_left(store: Store, names: Sequence[str], session: Session, spending: Spending, command: str) -> None:
-    """Say what waits in the queue because the worker may spend no more, and the command that goes on."""
-    with suppress(HistoryError), store.quickly():
-        waiting = store.find(Filter(states=("queued",), limit=MAX_LOOKED_AT))
-        left = [one.task for one in waiting if one.waits_for_worker and one.task.request.provider in names]
-        if left:
-            message = ngettext(
-                "{count} task waits in the queue, not sent: {why}; {command}",
-                "{count} tasks wait in the queue, not sent: {why}; {command}",
-                store.waiting_for_workers(names),
-                why=session.budget_reached,
-                command=spending.next_step(command + spending.terms(left), session.budget_reached, left),
-            )
-            say(message)
+def _after(words: Message) -> Callable[[str, Sequence[Task]], str]:
+    return lambda command, _: words.format(command=command)
+
+
+def _as_queued(config: Config, store: Store, left: Sequence[Task]) -> Spending:
+    """What the command that queued these tasks may spend, with the price that it knew where the settings have none."""
+    facts, names = left[0].facts, {task.request.provider for task in left}
+    budget, assumed = str(facts.get(BUDGET, "")), str(facts.get(ASSUMED_PRICE, ""))
+    spending = Spending(config, SpendOptions(budget, assumed), names)
+    spending.learn((task.request for task in left), store, ask=False)
+    if spending.plan((task.request, task.expected_images, ()) for task in left).unpriced:
+        return Spending(config, SpendOptions(budget, str(facts.get(KNOWN_PRICE, ""))), names)
+    return spending
+
+
+class Left(NamedTuple):
+    """What says which tasks a worker leaves in the queue. `command`: that of a worker which goes on with them."""
+
+    store: Store
+    spending: Spending
+    command: str
+
+    def say(self, names: Collection[str], why: str, step: Callable[[str, Sequence[Task]], str]) -> None:
+        """Say how many tasks of these providers wait, why, and the `step` made of the command that goes on."""
+        if not names:
+            return
+        with suppress(HistoryError), self.store.quickly():
+            count = self.store.waiting_for_workers(sorted(names))
+            wanted = Filter(states=("queued",), providers=tuple(names), limit=MAX_LOOKED_AT)
+            left = [one.task for one in self.store.find(wanted) if one.waits_for_worker] if count else []
+            if left:
+                message = ngettext(
+                    "{count} task waits in the queue, not sent: {why}; {command}",
+                    "{count} tasks wait in the queue, not sent: {why}; {command}",
+                    count,
+                    why=why,
+                    command=step(self.command + self.spending.terms(left), left),
+                )
+                say(message)
+
+
+def say_what_is_left(left: Left, feed: "Queue", budget_reached: str) -> None:
+    """Say what waits in the queue because of what has ended the worker, and what a person has to do before it goes on.
+
+    What the person has ended, or an empty queue, is no news.
+    """
+    if feed.error is not None:
+        left.say(feed.providers, feed.error.message, _after(AFTER_HISTORY))
+        return
+    shut = feed.shut
+    for name, error in shut.items():
+        why = Message("{provider}: {why}").format(provider=name, why=error.message)
+        left.say([name], why, _after(AFTER_REFUSAL[error.reason]))
+    if budget_reached and budget_reached not in feed.reached.values():
+        next_step = left.spending.next_step
+        names = feed.providers - shut.keys()
+        left.say(names, budget_reached, lambda command, tasks: next_step(command, budget_reached, tasks))
 
 
 def _first_look(store: Store, names: Sequence[str]) -> tuple[int, bool]:
@@ -198,6 +262,12 @@ class Queue:
         """Queued runs that may spend no more, and why."""
         self.error: HistoryError | None = None
         """Why the worker has ended; None where nothing is wrong."""
+
+    @property
+    def shut(self) -> dict[str, TaskError]:
+        """Providers that take nothing any more, each with its refusal."""
+        found = {name: self._runner.why_shut(name) for name in sorted(self.providers)} if self._runner else {}
+        return {name: error for name, error in found.items() if error is not None}
 
     @property
     def is_failing(self) -> bool:

@@ -21,10 +21,12 @@ MARKS = "marks"
 BUDGET = "budget"
 """The fact of a queued task that is the budget of its run, as `--budget` takes it: workers hold it together."""
 ASSUMED_PRICE = "assumed_price"
-"""The fact of a queued task that is the price of a picture where its worker knows none."""
+"""The fact of a queued task that is the price of a picture which a person told it to assume."""
+KNOWN_PRICE = "known_price"
+"""The fact of a task queued with a budget that is the price of a picture which the machine that queued it knew."""
 REFERENCE_DIGESTS = "references_sha256"
 """The fact of a queued task that has the SHA-256 of each reference picture that is a file, in order, in hex."""
-SAID = (MARKS, BUDGET, ASSUMED_PRICE, REFERENCE_DIGESTS)
+SAID = (MARKS, BUDGET, ASSUMED_PRICE, KNOWN_PRICE, REFERENCE_DIGESTS)
 """Facts that a command said of the tasks that it sends or queues."""
 OWN_FACTS = ("repeats", *SAID)
 """Facts that no service told: what is told of another submit does not replace them."""

@@ -209,6 +209,8 @@ class Board:
         self.finished: float | None = None
         self._stops: dict[RunId, str] = {}
         self._budgets: dict[RunId, str] = {}
+        self.ended_runs: set[RunId] = set()
+        """Queued runs of which a worker sends nothing more, because of their budgets."""
         self.paused_providers: dict[str, str] = {}
         """Providers whose account is out of credits, with their words."""
         self.costs = Costs()
@@ -309,7 +311,7 @@ class Board:
             case RunStopping():
                 self._stops[event.run] = event.why or Message("stopping")
             case BudgetReached(others_go_on=True):
-                pass  # the worker says so, and its table goes on
+                self.ended_runs.add(event.run)  # the worker says so, and its table goes on
             case BudgetReached():
                 self._budgets[event.run] = event.because
             case ProviderPaused():

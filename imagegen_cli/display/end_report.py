@@ -178,6 +178,8 @@ def to_repeat(rows: Iterable[Row]) -> list[int]:
 def unsent(board: Board, times: str) -> Iterator[SummaryLine]:
     """What was not sent, and how to send it; a run that ended for want of money says this itself, with the reason."""
     ids = cancelled(board, CancelOutcome.NOT_SENT)
+    if board.is_of_worker:  # it says this of the tasks of such runs, also of those that are not in its table
+        ids = [id_ for id_ in ids if board.rows[TaskId(id_)].task.run not in board.ended_runs]
     if not ids:
         return
     words = Message("{ids} {what}").format(ids=few(ids, times), what=STOPS[CancelOutcome.NOT_SENT])

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from functools import partial
 
 from imagegen_cli.core.durations import UNKNOWN, Durations
+from imagegen_cli.core.errors import TaskError
 from imagegen_cli.core.events import (
     BudgetReached,
     LaneChanged,
@@ -242,7 +243,11 @@ class Runner:
 
     def is_open(self, provider: str) -> bool:
         """Whether a provider takes tasks: it has not refused the account for good."""
-        return self._context.lanes[provider].shut is None
+        return self.why_shut(provider) is None
+
+    def why_shut(self, provider: str) -> TaskError | None:
+        """The error with which a provider has refused the account for good; None where it takes tasks."""
+        return self._context.lanes[provider].shut
 
     @property
     def draining(self) -> bool:

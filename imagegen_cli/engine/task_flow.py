@@ -51,6 +51,7 @@ from imagegen_cli.core.provider import Accepted, Facts, Provider, Ready
 from imagegen_cli.core.task import (
     ASSUMED_PRICE,
     ENDED,
+    KNOWN_PRICE,
     OWN_FACTS,
     Cancelled,
     CancelOutcome,
@@ -340,10 +341,10 @@ class TaskFlow:
         if pricing is None:
             return None
         quote = pricing.quote(self.task.request, self.task.expected_images)
-        assumed = self.task.facts.get(ASSUMED_PRICE) if self._context.give_back is not None else None
-        if quote.source is not Source.UNKNOWN or not assumed:
+        if quote.source is not Source.UNKNOWN or self._context.give_back is None:
             return quote
-        return Quote(quote.images, parse_money(str(assumed)), Source.SET)
+        kept = self.task.facts.get(KNOWN_PRICE) or self.task.facts.get(ASSUMED_PRICE)
+        return Quote(quote.images, parse_money(str(kept)), Source.SET) if kept else quote
 
     def _is_over_budget(self) -> bool:
         """Whether the history reserved nothing for this submit, because it does not fit; then nothing more is sent."""

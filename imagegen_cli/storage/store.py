@@ -527,8 +527,10 @@ class Store(Database):
         going = set(receipts.recover_these(self._db, [row["id"] for row in rows])) if rows else set()
         return [row for row in rows if row["id"] not in going]
 
-    def waiting_for_workers(self, providers: Sequence[str] | None = None, run: int | None = None) -> int:
-        """How many tasks no worker has taken: of these providers or all, of a run or all."""
+    def waiting_for_workers(
+        self, providers: Sequence[str] | None = None, run: int | None = None, *, without: Collection[TaskId] = ()
+    ) -> int:
+        """How many tasks no worker has taken, beside those `without`: of these providers or all, of a run or all."""
         query = "SELECT count(*) FROM task WHERE shared = 1 AND state = 'queued' AND owner IS NULL"
         values: list[object] = []
         if providers is not None:
@@ -537,6 +539,9 @@ class Store(Database):
         if run is not None:
             query += f" AND {self.PLUS}run = ?"
             values.append(whole(run))
+        if without:
+            query += f" AND {self.PLUS}id NOT IN (SELECT value FROM json_each(?))"  # noqa: S608 - only our own words
+            values.append(json.dumps(list(without)))
         with self._errors():
             return int(self._db.execute(query, values).fetchone()[0])
 
