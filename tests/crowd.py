@@ -38,8 +38,8 @@ del sys.argv[1:4]
 real = time.time
 time.time = lambda: real() + offset
 from imagegen_cli.commands import recover, work
-from imagegen_cli.storage import charges, leases, store
-charges.HELD_S = {LEASE_S}
+from imagegen_cli.storage import leases, places, store
+places.HELD_S = {LEASE_S}
 leases.SILENT_S, store.HEARTBEAT_S, recover.WATCH_WAIT_S, work.TAKE_OVER_S = {LEASE_S}, 0.2, {4 * LEASE_S}, 0.4
 if "postgresql" in os.environ.get("IMAGEGEN_HISTORY", ""):
     from imagegen_cli.storage import postgres

@@ -537,7 +537,7 @@ def test_who_comes_later_with_the_same_receipts_is_told_who_has_them(studio: Pro
     assert studio.run("run", "a cat #slow").code == 1
     (job,) = server.jobs
     (studio.folder / "receipts").write_text(f'{{"task": 1, "job": "{job}"}}\n', encoding="utf-8")
-    server.fail("query", Fault.ERROR_500, times=None)
+    server.fail("query", Fault.STALL, times=None)
     words = ("resume", "--receipts", "receipts", "--json")
     first = studio.start(*words)
     next_line(first, '"running"')

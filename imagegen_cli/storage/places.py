@@ -37,7 +37,7 @@ GIVES_WAY_S = 3.0
 """Seconds that a process waits before others leave it a place: a place stands empty until that process looks again."""
 HELD = (
     "SELECT count(*) FROM held JOIN task ON task.id = held.task WHERE held.account = :account"  # noqa: S608 - our own words
-    f" AND held.task != :task AND abs(held.at - :now) < {HELD_S} AND {LEFT}"
+    f" AND held.task != :task AND abs(held.at - :now) < :held_s AND {LEFT}"
 )
 """Counts the places that are held for other tasks: the service may still work on them."""
 TAKEN = (
@@ -69,7 +69,7 @@ def take(db: "Connection", account: Account, task: int, process: int, now: float
     """
     if account.limit is None:
         return True
-    values = {"account": account.key, "task": task, "process": process, "now": now}
+    values = {"account": account.key, "task": task, "process": process, "now": now, "held_s": HELD_S}
     row = db.execute(f"SELECT ({TAKEN}) AS taken, ({AHEAD}) AS ahead", values).fetchone()
     if row["taken"] + row["ahead"] < account.limit:
         db.execute("DELETE FROM waiting WHERE account = ? AND process = ?", (account.key, process))
@@ -85,7 +85,9 @@ def take(db: "Connection", account: Account, task: int, process: int, now: float
 
 def held(db: "Connection", account: str, now: float) -> int:
     """How many tasks hold places at an account that no process counts."""
-    row = db.execute(f"SELECT ({HELD}) AS places", {"account": account, "task": 0, "now": now}).fetchone()
+    row = db.execute(
+        f"SELECT ({HELD}) AS places", {"account": account, "task": 0, "now": now, "held_s": HELD_S}
+    ).fetchone()
     return int(row["places"])
 
 
