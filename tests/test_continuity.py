@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagegen_cli.core.errors import DiskError, HistoryError
-from imagegen_cli.core.task import Job, Running, Saving, State, Submitting, Task
+from imagegen_cli.core.errors import DiskError, HistoryError, Reason
+from imagegen_cli.core.events import TaskChanged
+from imagegen_cli.core.task import Failed, Job, Running, Saving, State, Submitting, Task
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
@@ -148,6 +149,36 @@ def test_whatever_a_process_does_next_it_notices_and_puts_its_receipt_back(
     with closing(Store(history)) as now:
         assert [state for state in states(now) if isinstance(state, Running)] == [Running(JOB)]
         assert [one.request.prompt for one in now.claim_queued(STUDIO, 9)] == ([] if way == "deleted" else ["b"])
+    store.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("is_told", [False, True], ids=["on its way", "uncertain"])
+def test_what_may_have_been_sent_without_an_answer_is_uncertain_in_the_file_that_is_there_now(
+    tmp_path: Path, way: str, *, is_told: bool
+) -> None:
+    history, backup = tmp_path / "state" / "history.db", tmp_path / "backup.db"
+    store = Store(history)
+    queued(store, "a", "b")
+    with closing(sqlite3.connect(history)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    (task,) = store.claim_queued(STUDIO, 1)
+    lost = Failed(Reason.UNCERTAIN, "the answer was lost", may_be_paid=True)
+    become(store, task, Submitting(), *([lost] if is_told else []))
+    WAYS[way](backup, history)
+    store.cancel_requests()
+    assert store.is_set_back
+    with closing(Store(history)) as now:
+        found = [state for state in states(now) if isinstance(state, Failed)]
+        assert [state.reason for state in found] == ([] if way == "deleted" else [Reason.UNCERTAIN])
+        assert [one.request.prompt for one in now.claim_queued(STUDIO, 9)] == ([] if way == "deleted" else ["b"])
+    assert [one.request.prompt for one in store.unknown] == (["a"] if way == "deleted" else [])
+    if not is_told:  # its answer comes after all
+        store.record(TaskChanged(9.0, task.to(Submitting()).to(Running(JOB))))
+        store.cancel_requests()
+        with closing(Store(history)) as now:
+            assert [state for state in states(now) if isinstance(state, Running)] == [Running(JOB)]
+            assert [state for state in states(now) if isinstance(state, Failed)] == []
     store.close()
 
 

@@ -590,11 +590,8 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
 
         for number, choice, each, images, told in steps:
             task = tasks[number]
-            options = NEXT[type(task.state)]
-            if options:
+            if options := possible(task.state, model.get(number)):
                 state = options[choice % len(options)]
-                if isinstance(state, Queued) and model[number].status is ChargeStatus.SETTLED:
-                    continue  # a service that says that it charges a request has accepted it
                 if state is Submitting:
                     store.budget.limits = wide if each else ()
                     quote = Quote(images, each, Source.ESTIMATED if each else Source.UNKNOWN)
@@ -631,6 +628,12 @@ def test_sums_by_sql_equal_those_of_a_model_and_the_board_s(tmp_path_factory: An
         assert {tasks[number].id: charge for number, charge in model.items()} == {
             id_: one._replace(quote=model[id_ - 1].quote) for id_, one in store.charges([1, 2, 3]).items()
         }
+
+
+def possible(state: Any, charge: Charge | None) -> list[Any]:
+    """What may follow. A service that says that it charges a request has accepted it."""
+    is_settled = charge is not None and charge.status is ChargeStatus.SETTLED
+    return [one for one in NEXT[type(state)] if not (is_settled and isinstance(one, Queued))]
 
 
 def by_service(charge: Charge, id_: TaskId, told: Money | int, *, settled: bool) -> tuple[Charge, Event]:

@@ -35,6 +35,7 @@ T = TypeVar("T")
 LIST_TELLS = Message("imagegen list shows what became of every task")
 MANY_IDS = 20
 """Task numbers that fit into a line."""
+MAX_NAMED_PROMPTS = 5
 READING_S = 1.0
 """Seconds that a person needs at least to read a question. The end of a command that is being typed comes sooner."""
 TRY_AGAIN_S = 0.5
@@ -101,6 +102,8 @@ def history(*, patience_s: float = 0.0) -> Iterator[Store]:
         if unwritten := _closed(store):
             say(error.message)
             raise _unwritten(store, unwritten) from error
+        if store.has_returned:
+            raise HistoryUnwritten(error.message, hint=GOES_ON) from error
         raise
     except BaseException:
         if unwritten := _closed(store):
@@ -131,7 +134,24 @@ def _closed(store: Store) -> list[Task]:
 
         for line in go_on(store.made):
             say(line)
+    if store.unknown:
+        say(_perhaps_sent(store.unknown))
     return unwritten
+
+
+def _perhaps_sent(tasks: Sequence[Task]) -> Message:
+    """Said of tasks that a history which was set back lacks, and of which no receipt is known."""
+    from imagegen_cli.display.lines import shortened  # noqa: PLC0415 - few histories were set back
+
+    prompts = " · ".join(shortened(task.request.prompt) for task in tasks[:MAX_NAMED_PROMPTS])
+    return ngettext(
+        "{count} task may have been sent, and the history lacks it; look at the service before you send it again:"
+        " {prompts}",
+        "{count} tasks may have been sent, and the history lacks them; look at the service before you send them again:"
+        " {prompts}",
+        len(tasks),
+        prompts=prompts,
+    )
 
 
 def patiently(attempt: Callable[[], T], patience_s: float) -> T:
@@ -151,6 +171,7 @@ def patiently(attempt: Callable[[], T], patience_s: float) -> T:
 
 
 UNWRITTEN = Message("the history could not be written; the last state of {count} tasks is not in it: {ids}")
+GOES_ON = Message("imagegen resume goes on")
 KEEP_RECEIPTS = Message("keep the lines above in a file: imagegen resume --receipts FILE gives them back")
 
 
@@ -160,9 +181,9 @@ def _unwritten(store: Store, tasks: Sequence[Task]) -> HistoryUnwritten:
     Where the history was set back, the numbers of tasks may be those of others in it, so that none is named.
     """
     receipts = [receipt_lines.line_of(receipt) for receipt in store.receipts_of(tasks)]
-    message, hint = UNWRITTEN.format(count=len(tasks), ids=ids_of(tasks)), Message("imagegen resume goes on")
+    message, hint = UNWRITTEN.format(count=len(tasks), ids=ids_of(tasks)), GOES_ON
     if store.is_set_back:
-        message, hint = _lacking(store, tasks, len(receipts)), LIST_TELLS
+        message, hint = _lacking(store, tasks, len(receipts)), GOES_ON if store.has_returned else LIST_TELLS
     return HistoryUnwritten(joined("\n", [message, *receipts]), hint=KEEP_RECEIPTS if receipts else hint)
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from imagegen_cli.commands.console import LIST_TELLS, history, ids_of, patiently, say, settings, unusable
+from imagegen_cli.commands.console import GOES_ON, history, ids_of, patiently, say, settings, unusable
 from imagegen_cli.commands.files_here import FilesHere
 from imagegen_cli.commands.options import RunOptions, SpendOptions
 from imagegen_cli.commands.outages import Outages
@@ -330,7 +330,7 @@ class Queue:
             await asyncio.sleep(WAKE_S)
         self._is_over = True
         if self._store.is_set_back and self.error is None:  # the session has noticed it first
-            self.error = HistoryError(self._store.trouble, hint=LIST_TELLS)
+            self.error = HistoryError(self._store.trouble, hint=GOES_ON)
         await self._leave_the_rest(runner)
 
     def _check_writing(self) -> None:

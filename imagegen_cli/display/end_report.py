@@ -99,7 +99,7 @@ def left_behind(board: Board) -> Iterator[SummaryLine]:
 
 
 def total(board: Board, now: float) -> str:
-    waiting = board.waiting if board.is_of_worker else 0
+    waiting = board.waiting if board.is_of_worker and not board.is_set_back() else 0
     left = len(board.rows) - board.ended - waiting
     pictures = ngettext("{count} picture", "{count} pictures", board.pictures)
     done = Message("{count} done ({pictures}, {short} of them with too few)")

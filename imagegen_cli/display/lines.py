@@ -162,7 +162,7 @@ class PlainLines(StaticDisplay):
                 self.say(f"[{self.board.ended}/{len(self.board.rows)}] {self._ending(event.task)}")
             case TaskDelayed() if event.because not in self._reasons:
                 self._reasons.add(event.because)
-                again = Message("{id} again in {time}: {why}")
+                again = Message("{id} again in {time}: {why}") if event.seconds >= 1 else Message("{id} waits: {why}")
                 self.say(again.format(id=event.id, time=seconds(event.seconds), why=event.because))
             case RunStopping():
                 self.say(Message("stopping: {why}").format(why=event.why))

@@ -35,6 +35,7 @@ from imagegen_cli.core.task import (
     Submitting,
     Task,
     TaskId,
+    recovered,
     word,
 )
 from imagegen_cli.storage import (
@@ -118,6 +119,12 @@ class Store(Database):
         self._run_of_made: RunId | None = None
         self._returned: set[TaskId] = set()
         """Tasks whose receipts this process has put back into a history that was set back."""
+        self._unanswered: dict[TaskId, Task] = {}
+        """What may have been sent, of which no receipt is known."""
+        self._told_unanswered: set[TaskId] = set()
+        """Those of them that were noted in a history that was set back."""
+        self.unknown: list[Task] = []
+        """Those of them that it lacks."""
         self.made: list[Made] = []
         """Tasks that the history lacked when this process put their receipts back."""
         self._receipts_seen = 0
@@ -164,15 +171,26 @@ class Store(Database):
         return unwritten
 
     def _put_back(self) -> None:
-        """Put the receipts of this process into the history as it is now, which may be another file."""
+        """Put what this process knows into the history as it is now, which may be another file.
+
+        That is its receipts, and which tasks may have been sent without one.
+        """
         fresh = [sent for id_, sent in list(self._sent.items()) if id_ not in self._returned]
-        if not fresh:
+        unanswered = [task for id_, task in list(self._unanswered.items()) if id_ not in self._told_unanswered]
+        if not fresh and not unanswered:
             return
         with suppress(HistoryError), self._as_it_is() as now:
             put = now.take_back(fresh, self._origins, self._quotes, self._run_of_made)
+            self.unknown += now.take_uncertain(unanswered)
             self._run_of_made = put.run
             self.made += put.made
             self._returned |= {sent.task.id for sent in fresh}
+            self._told_unanswered |= {task.id for task in unanswered}
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether this process has put receipts back into a history that was set back."""
+        return bool(self._returned)
 
     def take_back(
         self,
@@ -185,7 +203,23 @@ class Store(Database):
         self._origins.update(origins)
         self._quotes.update(quotes)
         with self._transaction():
+            for one in sent:
+                if one.task.job is not None and receipts.is_there(self._db, one.task):
+                    updates.heal(self._db, one.task.id, Running(one.task.job))
             return self._put_receipts(self._db, sent, run)
+
+    def take_uncertain(self, tasks: Iterable[Task]) -> list[Task]:
+        """Note that these tasks may have been sent without an answer. Returns those that this history lacks."""
+        missing: list[Task] = []
+        with self._transaction():
+            for task in tasks:
+                row = self._db.execute("SELECT state, fence FROM task WHERE id = ?", (task.id,)).fetchone()
+                if row is None or not receipts.is_there(self._db, task):
+                    missing.append(task)
+                elif row["state"] == "queued":
+                    state = recovered(task).state if isinstance(task.state, Submitting) else task.state
+                    receipts.put_back(self._db, task.id, state, row["fence"] + 1)
+        return missing
 
     def _as_it_is(self) -> "AbstractContextManager[Store]":
         """The history that is there now."""
@@ -244,7 +278,16 @@ class Store(Database):
             self._quotes[event.task.id] = event.task.state.quote
         if isinstance(event, TaskChanged) and event.task.job is not None:
             self._note_sent(event.task)
+        if isinstance(event, TaskChanged):
+            self._note_unanswered(event.task)
         self._writer.put(event)
+
+    def _note_unanswered(self, task: Task) -> None:
+        """Remember a submit while nothing tells what became of it."""
+        if isinstance(task.state, Submitting) or _is_uncertain(task.state):
+            self._unanswered[task.id] = task
+        else:
+            self._unanswered.pop(task.id, None)
 
     def _note_sent(self, task: Task) -> None:
         """Remember a receipt. The id of ours for a request that is about to leave is none."""
@@ -1192,4 +1235,8 @@ def _provider_of(receipt: "Receipt", record: Record | None) -> str:
 
 def _waits_for_receipt(state: State) -> bool:
     """Whether only a receipt tells what became of a request."""
-    return isinstance(state, Submitting) or (isinstance(state, Failed) and state.reason is Reason.UNCERTAIN)
+    return isinstance(state, Submitting) or _is_uncertain(state)
+
+
+def _is_uncertain(state: State) -> bool:
+    return isinstance(state, Failed) and state.reason is Reason.UNCERTAIN
