@@ -164,7 +164,7 @@ def test_what_may_have_been_sent_without_an_answer_is_uncertain_in_the_file_that
         source.backup(target)
     (task,) = store.claim_queued(STUDIO, 1)
     lost = Failed(Reason.UNCERTAIN, "the answer was lost", may_be_paid=True)
-    become(store, task, Submitting(), *([lost] if is_told else []))
+    store.follow(TaskChanged(1.0, become(store, task, Submitting(), *([lost] if is_told else []))))
     WAYS[way](backup, history)
     store.cancel_requests()
     assert store.is_set_back

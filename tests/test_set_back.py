@@ -182,6 +182,29 @@ def test_what_only_the_writing_thread_has_lost_stops_claims_too(address: str) ->
     assert [task.job for task in store.close()] == [JOB]
 
 
+@pytest.mark.parametrize("is_told", [False, True], ids=["on its way", "uncertain"])
+def test_what_may_have_been_sent_without_an_answer_is_uncertain_after_that(address: str, *, is_told: bool) -> None:
+    store = opened(address)
+    first, second = queued(store, "a", "b")
+    backup = Backup(address)
+    (task,) = store.claim_queued(STUDIO, 1)
+    lost = Failed(Reason.UNCERTAIN, "the answer was lost", may_be_paid=True)
+    store.follow(TaskChanged(1.0, become(store, task, Submitting(), *([lost] if is_told else []))))
+    backup.restore()
+    with pytest.raises(HistoryError, match="set back"):
+        store.claim_queued(STUDIO, 9)
+    store.cancel_requests()
+    with suppress(DiskError):
+        asyncio.run(store.flush())
+    with closing(opened(address, process=ELSEWHERE)) as other:
+        state = task_of(other, first)
+        assert isinstance(state, Failed)
+        assert state.reason is Reason.UNCERTAIN
+        assert ids_of_claim(other) == [second]
+    assert store.unknown == []
+    store.close()
+
+
 def test_a_process_that_was_taken_for_dead_goes_on(store: Store, where: Place) -> None:
     first, second = queued(store, "a", "b")
     (task,) = store.claim_queued(STUDIO, 1)

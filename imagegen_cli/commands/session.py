@@ -383,9 +383,11 @@ class Session:
             await self._write_the_end()
 
     def _listeners(self, display: Display, hooks: "Hooks | None") -> Sink:
-        """All that are told events but the history."""
+        """All that hear of a submit once the history has granted it."""
         hooked = [] if hooks is None else [spare(hooks.tell, self._no_hooks)]
-        return tee(self._remember, display.tell, spare(self._paths_to(display), self._no_paths), *hooked)
+        return tee(
+            self._store.follow, self._remember, display.tell, spare(self._paths_to(display), self._no_paths), *hooked
+        )
 
     def _begin_lane(self, stack: AsyncExitStack, display: Display, name: str, lane: Lane, *, says_notice: bool) -> None:
         """Let a lane be used until the end of the run."""

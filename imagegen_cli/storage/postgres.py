@@ -21,7 +21,7 @@ from imagegen_cli.core.database_address import CODES, database_address
 from imagegen_cli.core.errors import HistoryAway, HistoryError, HistoryTrouble
 from imagegen_cli.core.language import Message, ngettext
 from imagegen_cli.core.masking import hide, masked
-from imagegen_cli.storage import places, postgres_schema, search
+from imagegen_cli.storage import places, postgres_schema, receipts, search
 from imagegen_cli.storage.database import (
     MAX_ABSENCE_S,
     MAX_LOCK_WAIT_S,
@@ -373,22 +373,28 @@ class PostgresStore(Store):
         if not self._commits.is_set_back or not isinstance(db, PostgresConnection):
             return
         fresh = [sent for id_, sent in list(self._sent.items()) if id_ not in self._saved]
+        unanswered = self._fresh_unanswered()
         with suppress(psycopg.Error), db.for_receipts():
-            if fresh:
-                put = self._receipts_saved(db, fresh)
+            if fresh or unanswered:
+                put = self._receipts_saved(db, fresh, unanswered)
+                self._told_unanswered |= {task.id for task in unanswered}
                 self._complete |= put.complete
                 self._run_of_made = put.run
                 self.made += put.made
                 self._saved |= {sent.task.id for sent in fresh}
 
-    def _receipts_saved(self, db: PostgresConnection, fresh: "Sequence[Sent]") -> "PutBack":
+    def _receipts_saved(
+        self, db: PostgresConnection, fresh: "Sequence[Sent]", unanswered: "Sequence[Task]"
+    ) -> "PutBack":
         db.execute(BEGIN_WRITING)
         try:
             put = self._put_receipts(db, fresh, self._run_of_made)
+            unknown = receipts.doubt(db, unanswered)
             db.execute("COMMIT")
         except BaseException:
             roll_back(db)
             raise
+        self.unknown += unknown
         return put
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_cli.core.masking import without_own_user
-from imagegen_cli.core.task import Job, Running, State, Task, TaskId, word
+from imagegen_cli.core.task import Job, Running, State, Submitting, Task, TaskId, recovered, word
 from imagegen_cli.storage import charges, pictures, serialize
 from imagegen_cli.storage.rows import key_of, parts
 
@@ -111,6 +111,22 @@ def is_there(db: "Connection", task: Task) -> bool:
     """Whether the history has this very task: a list that is sent once more has one of the same number and prompt."""
     row = db.execute("SELECT created FROM task WHERE id = ?", (task.id,)).fetchone()
     return row is not None and task.key.endswith(key_of("", task.id, row["created"]))
+
+
+def doubt(db: "Connection", tasks: Iterable[Task]) -> list[Task]:
+    """Let tasks be uncertain that wait to be sent here, and may have been sent. Returns those that are not here.
+
+    Only inside of a writing transaction.
+    """
+    missing: list[Task] = []
+    for task in tasks:
+        row = db.execute("SELECT state, fence FROM task WHERE id = ?", (task.id,)).fetchone()
+        if row is None or not is_there(db, task):
+            missing.append(task)
+        elif row["state"] == "queued":
+            state = recovered(task).state if isinstance(task.state, Submitting) else task.state
+            put_back(db, task.id, state, row["fence"] + 1)
+    return missing
 
 
 def _is_same(row: Any, task: Task) -> bool:

@@ -35,7 +35,6 @@ from imagegen_cli.core.task import (
     Submitting,
     Task,
     TaskId,
-    recovered,
     word,
 )
 from imagegen_cli.storage import (
@@ -176,7 +175,7 @@ class Store(Database):
         That is its receipts, and which tasks may have been sent without one.
         """
         fresh = [sent for id_, sent in list(self._sent.items()) if id_ not in self._returned]
-        unanswered = [task for id_, task in list(self._unanswered.items()) if id_ not in self._told_unanswered]
+        unanswered = self._fresh_unanswered()
         if not fresh and not unanswered:
             return
         with suppress(HistoryError), self._as_it_is() as now:
@@ -186,6 +185,9 @@ class Store(Database):
             self.made += put.made
             self._returned |= {sent.task.id for sent in fresh}
             self._told_unanswered |= {task.id for task in unanswered}
+
+    def _fresh_unanswered(self) -> list[Task]:
+        return [task for id_, task in list(self._unanswered.items()) if id_ not in self._told_unanswered]
 
     @property
     def has_returned(self) -> bool:
@@ -203,23 +205,12 @@ class Store(Database):
         self._origins.update(origins)
         self._quotes.update(quotes)
         with self._transaction():
-            for one in sent:
-                if one.task.job is not None and receipts.is_there(self._db, one.task):
-                    updates.heal(self._db, one.task.id, Running(one.task.job))
             return self._put_receipts(self._db, sent, run)
 
     def take_uncertain(self, tasks: Iterable[Task]) -> list[Task]:
         """Note that these tasks may have been sent without an answer. Returns those that this history lacks."""
-        missing: list[Task] = []
         with self._transaction():
-            for task in tasks:
-                row = self._db.execute("SELECT state, fence FROM task WHERE id = ?", (task.id,)).fetchone()
-                if row is None or not receipts.is_there(self._db, task):
-                    missing.append(task)
-                elif row["state"] == "queued":
-                    state = recovered(task).state if isinstance(task.state, Submitting) else task.state
-                    receipts.put_back(self._db, task.id, state, row["fence"] + 1)
-        return missing
+            return receipts.doubt(self._db, tasks)
 
     def _as_it_is(self) -> "AbstractContextManager[Store]":
         """The history that is there now."""
@@ -237,6 +228,9 @@ class Store(Database):
         """
         from imagegen_cli.storage import missing_tasks  # noqa: PLC0415 - few histories were set back
 
+        for one in sent:
+            if one.task.job is not None and receipts.is_there(db, one.task):
+                updates.heal(db, one.task.id, Running(one.task.job))
         complete = receipts.keep(db, sent, self.now())
         receipts.recover(db, self._leases.living(db))
         known = {one.task.id: one.task.run for one in sent if receipts.is_there(db, one.task)}
@@ -278,16 +272,19 @@ class Store(Database):
             self._quotes[event.task.id] = event.task.state.quote
         if isinstance(event, TaskChanged) and event.task.job is not None:
             self._note_sent(event.task)
-        if isinstance(event, TaskChanged):
-            self._note_unanswered(event.task)
         self._writer.put(event)
 
-    def _note_unanswered(self, task: Task) -> None:
-        """Remember a submit while nothing tells what became of it."""
-        if isinstance(task.state, Submitting) or _is_uncertain(task.state):
-            self._unanswered[task.id] = task
+    def follow(self, event: Event) -> None:
+        """Remember each submit that leaves, as long as nothing tells what became of it: this is a Sink.
+
+        Unlike `record` it is told of a submit only once that is granted.
+        """
+        if not isinstance(event, TaskChanged):
+            return
+        if _waits_for_receipt(event.task.state):
+            self._unanswered[event.task.id] = event.task
         else:
-            self._unanswered.pop(task.id, None)
+            self._unanswered.pop(event.task.id, None)
 
     def _note_sent(self, task: Task) -> None:
         """Remember a receipt. The id of ours for a request that is about to leave is none."""
@@ -1235,8 +1232,4 @@ def _provider_of(receipt: "Receipt", record: Record | None) -> str:
 
 def _waits_for_receipt(state: State) -> bool:
     """Whether only a receipt tells what became of a request."""
-    return isinstance(state, Submitting) or _is_uncertain(state)
-
-
-def _is_uncertain(state: State) -> bool:
-    return isinstance(state, Failed) and state.reason is Reason.UNCERTAIN
+    return isinstance(state, Submitting) or (isinstance(state, Failed) and state.reason is Reason.UNCERTAIN)
