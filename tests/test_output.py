@@ -212,7 +212,7 @@ def unread_terminal(project: Program, *words: str) -> Iterator["subprocess.Popen
 
 
 def ends(process: "subprocess.Popen[bytes] | subprocess.Popen[str]", number: signal.Signals) -> int:
-    """Its exit code. Without its limit for what nobody reads, the program would never end."""
+    """Its exit code. The reader never reads: without its own limit the program would never end."""
     process.send_signal(number)
     return process.wait(DEADLINE_S)
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from tests import postgres
 from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
-from tests.histories import KINDS, opened, outside, place, place_of
+from tests.histories import KINDS, Place, opened, outside, place, place_of
 from tests.program import LIMIT, Program, finished
 from tests.team import teams
 from tests.test_store import started
@@ -219,19 +220,27 @@ def test_connections_cut_and_a_server_restarted_in_mid_submit(tmp_path: Path, se
     assert not any("Traceback" in error for error in errors)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: DreaminaServer, kind: str) -> None:
-    """It has let go of them itself, at the next thing that it wrote."""
-    server.seconds = 1.0
-    program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
+def worker_at_work(folder: Path, server: DreaminaServer, kind: str) -> "tuple[Program, Place, subprocess.Popen[str]]":
+    """A worker whose only task is at the service, as the history knows, with its program and its history."""
+    server.seconds = 2.0
+    program, where = Program(folder, CONFIG.format(url=server.url)), place(kind, folder)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
     queue(program, 1)
     worker = program.start("work", "--once", "--progress", "plain")
-    while not server.jobs:
-        assert worker.poll() is None
-        time.sleep(0.01)
-    with outside(where if isinstance(where, str) else program.home / "history.db") as db:
+    history = where if isinstance(where, str) else program.home / "history.db"
+    with outside(history) as db:
+        while db.execute("SELECT state FROM task").fetchall() != [("running",)]:
+            assert worker.poll() is None
+            time.sleep(0.01)
+    return program, history, worker
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: DreaminaServer, kind: str) -> None:
+    """It has let go of them itself, at the next thing that it wrote."""
+    program, history, worker = worker_at_work(tmp_path, server, kind)
+    with outside(history) as db:
         db.execute("UPDATE task SET owner = NULL, fence = fence + 1")
     assert "no process has 1 any more: imagegen resume 1 goes on" in finished(worker).err
     assert program.run("resume", "1", "-q").code == 0
@@ -239,16 +248,7 @@ def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: D
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_whose_tasks_another_process_has_says_that(tmp_path: Path, server: DreaminaServer, kind: str) -> None:
-    server.seconds = 1.0
-    program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
-    if isinstance(where, str):
-        program.more["IMAGEGEN_HISTORY"] = where
-    queue(program, 1)
-    worker = program.start("work", "--once", "--progress", "plain")
-    while not server.jobs:
-        assert worker.poll() is None
-        time.sleep(0.01)
-    history = where if isinstance(where, str) else program.home / "history.db"
+    _, history, worker = worker_at_work(tmp_path, server, kind)
     with closing(opened(history)) as other, outside(history) as db:
         started(other)
         db.execute("UPDATE task SET owner = (SELECT max(id) FROM process), fence = fence + 1 WHERE id = 1")

@@ -105,12 +105,9 @@ def choose(
     history lacks the tasks, so that no command may name them.
     `terms_of` tells what a command has to say that sends a task again: the budget that holds for it.
     """
-    from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Keys
-
-    drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
     board = Board(
         estimate=estimate,
-        previews=MAX_PREVIEWS if drawn else 0,
+        previews=_previews(progress, preview, stdout=stdout, stderr=stderr, environ=environ),
         taken_by=taken_by,
         is_set_back=is_set_back,
         terms_of=terms_of,
@@ -120,11 +117,7 @@ def choose(
             return JsonLines(board, stdout=stdout, stderr=stderr, clock=clock)
         case "quiet":
             return Quiet(board, stderr=stderr, clock=clock)
-        case "plain":
-            return PlainLines(board, stderr=stderr, clock=clock, summary=summary, since=since)
-        case "auto" if not can_move(stderr, environ):
-            return PlainLines(board, stderr=stderr, clock=clock, summary=summary, since=since)
-        case "live" if not is_capable_terminal(stderr, environ):
+        case _ if _is_plain(progress, stderr, environ):
             return PlainLines(board, stderr=stderr, clock=clock, summary=summary, since=since)
         case "auto" | "live":
             from imagegen_cli.display.live import Live  # noqa: PLC0415 - most runs off a terminal never need it
@@ -145,6 +138,23 @@ def choose(
         case _:
             hint = Message("one of {names}").format(names=", ".join(PROGRESS))
             raise UsageError(Message("no such progress: {name}").format(name=progress), hint=hint)
+
+
+def _previews(progress: str, preview: str, *, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]) -> int:
+    """How many running tasks keep their latest preview: none where the display draws none."""
+    from imagegen_cli.display.preview import wanted  # noqa: PLC0415 - see the import of Keys
+
+    is_drawn = progress in ("auto", "live") and wanted(preview, stdout=stdout, stderr=stderr, environ=environ)
+    return MAX_PREVIEWS if is_drawn else 0
+
+
+def _is_plain(progress: str, stderr: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether lines are printed: where they are asked for, and where nothing can move."""
+    return (
+        progress == "plain"
+        or (progress == "auto" and not can_move(stderr, environ))
+        or (progress == "live" and not is_capable_terminal(stderr, environ))
+    )
 
 
 def can_move(stderr: TextIO, environ: Mapping[str, str]) -> bool:
