@@ -1,6 +1,7 @@
 """Keys that are typed for another program, or too soon: they answer no question, and send, pause and cancel nothing."""
 
 import os
+import select
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imagegen_cli.display.keys import keyboard
 from tests import screen
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
@@ -247,3 +249,28 @@ def test_to_send_again_and_to_leave_out_exclude_each_other(studio: Program, serv
     write(studio, "list.txt", "a cat")
     assert studio.run("batch", "list.txt", "--again", "--skip-sent").code == 2
     assert server.counts["submit"] == 0
+
+
+@pytest.mark.parametrize("owns", [False, True], ids=["table", "prompt line"])
+@pytest.mark.parametrize("signal_key", ["\x03", "\x1a", "\x1c"], ids=["Ctrl-C", "Ctrl-Z", "Ctrl-backslash"])
+def test_the_kernel_drops_no_key_at_a_signal(signal_key: str, *, owns: bool) -> None:
+    """A key that is gone between the look for it and the read would leave the program waiting, with the signal."""
+    with screen.Paper() as paper:
+        found = keyboard(paper.keys, paper.stream, owns=owns)
+        assert found is not None
+        found.enter()
+        paper.send(f"x{signal_key}")
+        assert found.read()[:1] == ["x"]
+        found.leave()
+        assert paper.modes_restored
+
+
+@pytest.mark.parametrize("owns", [False, True], ids=["table", "prompt line"])
+def test_what_was_not_read_of_the_keys_is_not_left_for_the_shell(*, owns: bool) -> None:
+    with screen.Paper() as paper:
+        found = keyboard(paper.keys, paper.stream, owns=owns)
+        assert found is not None
+        found.enter()
+        paper.send("reboot\r")
+        found.leave()
+        assert not select.select([paper.slave], [], [], 0)[0]

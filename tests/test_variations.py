@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -264,19 +263,20 @@ def test_a_slow_command_is_ended(studio: Program, server: DreaminaServer) -> Non
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
 def test_ctrl_c_ends_the_commands(studio: Program) -> None:
-    note = studio.folder / "pid"
-    code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    written(studio, "hook.py", code)
+    running = studio.folder / "running"
+    running.mkdir()
+    written(studio, "hook.py", "import os, time; os.mkdir(f'running/{os.getpid()}'); time.sleep(600)")
     process = studio.start("run", "a cat", "--exec", shlex.join([sys.executable, "-S", "hook.py"]))
     end = time.monotonic() + 30
-    while not (note.exists() and note.read_text(encoding="ascii")) and time.monotonic() < end:
+    while not any(running.iterdir()) and time.monotonic() < end:
         time.sleep(0.01)
     interrupt(process)
     ended = finished(process)
     assert ended.code == 130
     assert "--exec was ended, or not begun, for 4 pictures" in ended.err
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(note.read_text(encoding="ascii")), signal.SIGKILL)
+    for begun in running.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(begun.name), 0)
 
 
 def test_what_resume_fetches_has_its_command_too(studio: Program, server: DreaminaServer) -> None:

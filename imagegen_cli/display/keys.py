@@ -212,6 +212,8 @@ class PosixKeyboard:
         """Start to read keys one by one. Input from before was meant for another program and is dropped.
 
         It is read, not flushed: a line may be cut in its middle, and its second half is no line of its own.
+        NOFLSH keeps the kernel from dropping keys at a Ctrl-C: they could go between the look for keys and the read,
+        which would then wait for ever.
         """
         import termios  # noqa: PLC0415 - not on Windows
 
@@ -219,7 +221,7 @@ class PosixKeyboard:
             return False
         old = termios.tcgetattr(self._fd)
         modes = termios.tcgetattr(self._fd)
-        modes[3] &= ~(termios.ICANON | termios.ECHO)
+        modes[3] = modes[3] & ~(termios.ICANON | termios.ECHO) | termios.NOFLSH
         modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
         if self._owns:
             modes[6][termios.VINTR] = b"\0"
@@ -239,6 +241,7 @@ class PosixKeyboard:
         return dropped
 
     def leave(self) -> None:
+        """Give the keyboard back. What has not been read was typed for this program, and is dropped."""
         import termios  # noqa: PLC0415 - not on Windows
 
         old, self._old = self._old, None
@@ -248,8 +251,7 @@ class PosixKeyboard:
             self._mark(PASTE_OFF)
         finally:
             if in_foreground(self._fd):
-                if self._owns:
-                    termios.tcflush(self._fd, termios.TCIFLUSH)
+                termios.tcflush(self._fd, termios.TCIFLUSH)
                 termios.tcsetattr(self._fd, termios.TCSANOW, old)
 
     def read(self) -> list[Key]:
