@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from rich.segment import Segment
 from wcwidth import wcswidth, wcwidth
 
+from imagegen_cli.commands.session import OTHERS_HAVE
 from imagegen_cli.core.errors import Reason
 from imagegen_cli.core.events import (
     Event,
@@ -217,6 +218,9 @@ SCREENS = {
     "one-20x10": (single, 20, 10, THEME, Ui()),
     "one-queued-40x24": (
         lambda: single(TaskProgressed(9.0, TaskId(2), Working(queue_position=4))), 40, 24, THEME, Ui()
+    ),
+    "one-held-60x24": (
+        lambda: board_with(started(prompted(2)), TaskDelayed(9.0, TaskId(2), 0, 0.0, OTHERS_HAVE)), 60, 24, THEME, Ui()
     ),
 }  # fmt: skip
 

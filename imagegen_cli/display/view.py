@@ -155,8 +155,10 @@ def card(row: Row, context: DrawContext) -> list[Line]:
     if high:
         lines.append([])
     lines.append(card_progress(row, context))
-    state = held(context)
-    why = translated(joined(", ", filter(None, (state, trouble(row, context.now), note(row)))))
+    state, stands = held(context), trouble(row, context.now)
+    if stands == translated(messages.described(row.task.state)):
+        stands = ""  # the line above says so
+    why = translated(joined(", ", filter(None, (state, stands, note(row)))))
     if why and context.height > len(lines):
         lines.append(context.text(f"  {why}", ALERT if row.delay or state else DIM))
     shown = lines[: max(0, context.height)]
