@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import io
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -184,6 +185,18 @@ def test_a_worker_goes_on_with_other_runs_where_the_budget_of_one_is_reached(
     assert len(server.jobs) == 6
 
 
+def test_what_a_person_cancelled_is_not_named_with_what_the_budget_left(team: Program, server: DreaminaServer) -> None:
+    money = ("--budget", "0.20usd", "--assume-price", "0.04usd")
+    queue(team, 4, *money)
+    queue(team, 4, *money, "--again")
+    assert team.run("cancel", "3", "6").code == 0
+    ended = team.run("work", "--once", "-j", "1", "--progress", "plain")
+    assert ended.code == 6, ended.err
+    commands = [line.partition("imagegen retry ")[2] for line in ended.err.splitlines() if "imagegen retry" in line]
+    assert [command.partition(" --")[0] for command in commands] == ["2 4", "7 8"]
+    assert len(server.jobs) == 2
+
+
 @pytest.mark.parametrize("period", ["day", "month"])
 def test_a_budget_of_a_period_is_kept_too(program: Program, server: DreaminaServer, period: str) -> None:
     queue(program, 4, "--budget", f"0.20usd/{period}", "--assume-price", "0.04usd")
@@ -208,20 +221,31 @@ def test_an_assumed_price_is_counted_by_the_budget_of_the_worker(program: Progra
     assert states(program) == {"done": 1, "queued": 2}, "a budget of the worker leaves the rest to others"
 
 
-@pytest.mark.parametrize("words", [("--once",), ("--once", "-q"), ("--once", "-p", "studio")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--once", "--once"),
+        ("--once -q", "--once"),
+        ("--once -p studio", "-p studio --once"),
+        (
+            "--once -j2 -o 'my pictures' --timeout 50 --exec 'echo {path}' --progress plain",
+            "-o 'my pictures' --once --exec 'echo {path}' --timeout 50 -j 2 --progress plain",
+        ),
+    ],
+)
 def test_a_worker_whose_own_budget_is_reached_names_the_command_that_goes_on(
-    team: Program, server: DreaminaServer, words: tuple[str, ...]
+    team: Program, server: DreaminaServer, words: str, told: str
 ) -> None:
     queue(team, 3)
-    money = ("--budget", "0.20usd", "--assume-price", "0.04usd")
-    ended = team.run("work", *words, *money)
+    money = "--budget 0.20usd --assume-price 0.04usd"
+    ended = team.run("work", *shlex.split(f"{words} {money}"))
     assert ended.code == 6
-    command = " ".join(("imagegen work", *(word for word in (words[1:] + words[:1]) if word != "-q"), *money))
+    command = f"imagegen work {told} {money}"
     last = ended.err.splitlines()[-1]
     assert last.startswith("2 tasks wait in the queue, not sent: 0.16 usd of 0.20 usd is spent"), ended.err
     assert last.endswith(f"; {command}")
     assert "another process" not in ended.err
-    assert team.run(*command.split()[1:], "-q").code == 6
+    assert team.run(*shlex.split(command)[1:], "-q").code == 6
     assert (states(team), len(server.jobs)) == ({"done": 2, "queued": 1}, 2)
 
 
@@ -247,9 +271,9 @@ def test_a_worker_whose_account_is_refused_says_what_waits_and_the_command_that_
     assert left >= 2, ended.err
     said = f"{left} tasks wait in the queue, not sent: studio: HTTP {status}: no; {first}, then imagegen work"
     last = ended.err.splitlines()[-1]
-    assert last == " ".join((said, *words))
+    assert last == " ".join((said, *words, "-j 1 --progress plain"))
     server.heal()
-    assert program.run(*last.partition("then imagegen ")[2].split()[:3], "--once", "-q").code == 0
+    assert program.run(*shlex.split(last.partition("then imagegen ")[2]), "--once", "-q").code == 0
     assert "queued" not in states(program)
 
 

@@ -3,15 +3,14 @@
 A worker is another process, perhaps on another machine: what it is not told by the history it cannot obey.
 """
 
-import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from imagegen_cli.commands.console import say
-from imagegen_cli.commands.options import GenerateOptions, Progress, RunOptions, SpendOptions, is_typed
+from imagegen_cli.commands.options import GenerateOptions, SpendOptions, is_typed
 from imagegen_cli.commands.spending import Spending
+from imagegen_cli.commands.terms import of_process
 from imagegen_cli.core import references
 from imagegen_cli.core.budget import parse_limits
 from imagegen_cli.core.errors import UsageError
@@ -24,28 +23,6 @@ from imagegen_cli.inputs import plan
 from imagegen_cli.settings.config import Config
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
-
-
-class OfProcess(NamedTuple):
-    """An option that belongs to the process that carries a task, so that no task can keep it."""
-
-    field: str
-    option: str
-    words: Callable[[RunOptions], str]
-    """The option as `imagegen work` takes it."""
-    always: bool = False
-    """Whether it changes what comes of the tasks. Others, from a variable, are of this machine as its settings are."""
-
-
-OF_PROCESS = (
-    OfProcess("hook", "--exec", lambda run: f"--exec {shlex.quote(run.hook or '')}", always=True),
-    OfProcess("timeout", "--timeout", lambda run: f"--timeout {run.timeout:g}", always=True),
-    OfProcess("concurrency", "--concurrency", lambda run: f"-j {run.concurrency or 'unlimited'}"),
-    OfProcess("notify", "--notify", lambda _: "--notify"),
-    OfProcess("preview", "--preview", lambda run: f"--preview {run.preview}"),
-    OfProcess("progress", "--progress", lambda run: f"--progress {run.progress}"),
-)
-
 
 BUDGETS_HOLD = Message(
     "the budgets of the workers' settings hold, not the [budget] of the settings here; --budget with --queue is kept"
@@ -60,18 +37,11 @@ def check(options: GenerateOptions) -> None:
     if options.sheet and is_typed("--sheet"):
         message = Message("--queue sends nothing, so there is nothing to draw on a --sheet")
         raise UsageError(message, hint=Message("nothing was queued; once the run is done: imagegen sheet --run N"))
-    given = " ".join(one.words(options.run) for one in OF_PROCESS if _is_given(one, options.run))
+    given = of_process(options.run)
     if given:
         message = Message("--queue cannot keep {options}: that belongs to the process that carries the tasks")
         hint = Message("nothing was queued; leave it out, and give it to the workers: imagegen work {options}")
         raise UsageError(message.format(options=given), hint=hint.format(options=given))
-
-
-def _is_given(one: OfProcess, run: RunOptions) -> bool:
-    value = getattr(run, one.field)
-    if value == RunOptions._field_defaults[one.field] or value in (Progress.JSON, Progress.QUIET):
-        return False
-    return one.always or is_typed(one.option)
 
 
 # What is kept with the tasks

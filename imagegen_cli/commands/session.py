@@ -196,6 +196,11 @@ class Session:
         """The tasks as they are now."""
         return list(self._tasks.values())
 
+    @property
+    def unsent(self) -> list[TaskId]:
+        """Tasks that this process has not sent, without those that were cancelled before money ran out."""
+        return [id_ for id_, task in self._tasks.items() if _is_unsent(task) and id_ not in self._cancelled_before]
+
     def run_tasks(
         self,
         run: RunId,
@@ -257,7 +262,7 @@ class Session:
 
     def _say_how_to_go_on(self) -> None:
         """The last line: what was left unsent for want of money, and the command that sends it."""
-        unsent = [id_ for id_, task in self._tasks.items() if _is_unsent(task) and id_ not in self._cancelled_before]
+        unsent = self.unsent
         because = self._budget_reached or self._out_of_credits
         if self._store.is_set_back or self._feed is not None or not (unsent and because and self._spending is not None):
             return  # what a worker has not sent waits for others, or was queued with a budget: `work` says so
@@ -740,16 +745,22 @@ class Session:
             self._tasks[event.task.id] = event.task
         elif isinstance(event, BudgetReached):
             self._budget_reached = event.because
-            self._note_cancelled()
+            self._note_cancelled(event.run if event.others_go_on else None)
             if self._feed is not None and event.run:
                 self._feed.reached_budget(event.run, event.because)
         elif isinstance(event, ProviderPaused):
             self._credit_pause = event.because
             self._note_cancelled()
 
-    def _note_cancelled(self) -> None:
-        """Remember what was left unsent before money ran out: a person wanted that."""
-        self._cancelled_before = {id_ for id_, task in self._tasks.items() if _is_unsent(task)}
+    def _note_cancelled(self, run: RunId | None = None) -> None:
+        """Remember what was left unsent before money ran out, of one run or of all: a person wanted that.
+
+        What a worker has not sent for another reason than the budget of a run is back in the queue.
+        """
+        if run is None:
+            self._cancelled_before.clear()
+        of_it = (task for task in self._tasks.values() if run in (None, task.run))
+        self._cancelled_before |= {task.id for task in of_it if _is_unsent(task)}
 
     def _paths_to(self, display: Display) -> Sink:
         """A sink that prints finished paths on stdout, unless the display shows them there."""

@@ -1,9 +1,32 @@
-"""What a command says that sends tasks again, so that the budget which held for them holds for it too."""
+"""What a printed command says so that tasks are sent as before: the budget that held, and what a worker was told."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+from imagegen_cli.commands.options import Progress, RunOptions, is_typed
 from imagegen_cli.core.task import ASSUMED_PRICE, BUDGET, Task
+
+
+class OfProcess(NamedTuple):
+    """An option that belongs to the process that carries a task, so that no task can keep it."""
+
+    field: str
+    option: str
+    words: Callable[[RunOptions], str]
+    """The option as `imagegen work` takes it."""
+    always: bool = False
+    """Whether it changes what comes of the tasks. Others, from a variable, are of this machine as its settings are."""
+
+
+OF_PROCESS = (
+    OfProcess("hook", "--exec", lambda run: f"--exec {shlex.quote(run.hook or '')}", always=True),
+    OfProcess("timeout", "--timeout", lambda run: f"--timeout {run.timeout:g}", always=True),
+    OfProcess("concurrency", "--concurrency", lambda run: f"-j {run.concurrency or 'unlimited'}"),
+    OfProcess("notify", "--notify", lambda _: "--notify"),
+    OfProcess("preview", "--preview", lambda run: f"--preview {run.preview}"),
+    OfProcess("progress", "--progress", lambda run: f"--progress {run.progress}"),
+)
 
 
 def terms(budget: str, assume_price: str) -> str:
@@ -25,3 +48,15 @@ def sending(tasks: Iterable[Task]) -> str:
     for task in tasks:
         found.setdefault(queued_terms(task), []).append(task.id)
     return "; ".join(f"imagegen retry {numbers(ids)}{more}" for more, ids in found.items())
+
+
+def of_process(run: RunOptions) -> str:
+    """The options that were given and belong to the process which carries the tasks, as `imagegen work` takes them."""
+    return " ".join(one.words(run) for one in OF_PROCESS if _is_given(one, run))
+
+
+def _is_given(one: OfProcess, run: RunOptions) -> bool:
+    value = getattr(run, one.field)
+    if value == RunOptions._field_defaults[one.field] or value in (Progress.JSON, Progress.QUIET):
+        return False
+    return one.always or is_typed(one.option)

@@ -6,6 +6,7 @@ back into the queue, what may have been sent is uncertain and never sent again, 
 """
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -14,11 +15,12 @@ from typing import NamedTuple
 
 from imagegen_cli.commands.console import GOES_ON, history, ids_of, patiently, say, settings, unusable
 from imagegen_cli.commands.files_here import FilesHere
-from imagegen_cli.commands.options import RunOptions, SpendOptions
+from imagegen_cli.commands.options import RunOptions, SpendOptions, is_typed
 from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.recover import part_files, revived
 from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
 from imagegen_cli.commands.spending import Spending
+from imagegen_cli.commands.terms import of_process
 from imagegen_cli.core.budget import Period
 from imagegen_cli.core.errors import HistoryError, NothingToDo, Reason, TaskError
 from imagegen_cli.core.language import Message, joined, ngettext
@@ -85,14 +87,21 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
         session = Session(store, config, options, spending=spending, feed=feed)
         code = session.run_tasks(RunId(0), (), providers=feed.providers)
         for run, because in feed.reached.items() if not store.is_set_back else ():
-            _say_reached(store, config, run, because)
-        words = [*(f"-p {name}" for name in providers), *(["--once"] if once else [])]
-        left = Left(store, spending, " ".join(["imagegen work", *words]))
+            _say_reached(store, config, run, because, unsent={*feed.unsent[run], *session.unsent})
+        left = Left(store, spending, _command(providers, options, output=output, once=once))
         if not store.is_set_back:
             say_what_is_left(left, feed, session.budget_reached)
         if feed.error is not None:
             raise feed.error
         return _with_what_is_left(store, feed, code, session.tasks) if once else code
+
+
+def _command(providers: Sequence[str], options: RunOptions, *, output: Path | None, once: bool) -> str:
+    """That of a worker which goes on as this one; what a variable says holds for that one too."""
+    words = [f"-p {shlex.quote(name)}" for name in providers]
+    if output is not None and is_typed("--output"):
+        words.append(f"-o {shlex.quote(str(output))}")
+    return " ".join(filter(None, ("imagegen work", *words, "--once" if once else "", of_process(options))))
 
 
 def _with_what_is_left(store: Store, feed: "Queue", code: int, tasks: Sequence[Task]) -> int:
@@ -116,15 +125,17 @@ def _with_what_is_left(store: Store, feed: "Queue", code: int, tasks: Sequence[T
     return code or 1
 
 
-def _say_reached(store: Store, config: Config, run: RunId, because: str) -> None:
-    """Say what a queued run has left unsent because of its budget, and the command that sends it."""
+def _say_reached(store: Store, config: Config, run: RunId, because: str, *, unsent: Collection[TaskId]) -> None:
+    """Say what this worker has left unsent of a queued run because of its budget, and the command that sends it."""
     with suppress(HistoryError), store.quickly():
         records = store.find(Filter(states=("cancelled",), run=run))
-        left = [one.task for one in records if one.task.state == Cancelled(CancelOutcome.NOT_SENT)][::-1]
+        cancelled = [one.task for one in records if one.task.state == Cancelled(CancelOutcome.NOT_SENT)][::-1]
+        left = [task for task in cancelled if task.id in unsent]
         if not left:
             return
         spending = _as_queued(config, store, left)
-        which = f"--cancelled --run {run}" if len(left) > MAX_NAMED_TASKS else ""
+        is_all = len(left) == len(records)
+        which = f"--cancelled --run {run}" if is_all and len(left) > MAX_NAMED_TASKS else ""
         command = spending.go_on([task.id for task in left], left, which=which)
         step = spending.next_step(command, because, left)
         budget = joined(", ", [str(limit.amount) for limit in spending.limits if limit.period is Period.COMMAND])
@@ -260,6 +271,8 @@ class Queue:
         self._tell: Callable[[str], None] = say
         self.reached: dict[RunId, str] = {}
         """Queued runs that may spend no more, and why."""
+        self.unsent: dict[RunId, list[TaskId]] = {}
+        """By such a run, the tasks that this worker took out of the queue."""
         self.error: HistoryError | None = None
         """Why the worker has ended; None where nothing is wrong."""
 
@@ -300,10 +313,10 @@ class Queue:
 
     def reached_budget(self, run: RunId, because: str) -> None:
         """Take what is left of a queued run out of the queue: its command may spend no more."""
-        self.reached[run] = because
+        self.reached[run], self.unsent[run] = because, []
         self._tell(Message("budget: {why}; the rest of this run stays unsent, others go on").format(why=because))
         with suppress(HistoryError), self._store.quickly():  # else each of its tasks is refused when it is its turn
-            self._store.cancel_queued(run)
+            self.unsent[run] = self._store.cancel_queued(run)
 
     async def run(self, runner: Runner, add: Callable[[Task], None], tell: Callable[[str], None]) -> None:
         """Feed the runner until it stops, or, with `once`, until nothing is left, or the history is away for long."""

@@ -605,16 +605,19 @@ class Store(Database):
                 self._give_back([record.task.id for record in same])
         return [record for record in records if not isinstance(record.task.state, Queued)]
 
-    def cancel_queued(self, run: int) -> None:
+    def cancel_queued(self, run: int) -> list[TaskId]:
         """Cancel those tasks of a run that no worker has taken, but for those that were sent, as a receipt says."""
         self.recover_receipts()
+        waits = f"run = ? AND shared = 1 AND state = 'queued' AND owner IS NULL AND NOT {receipts.IS_SENT}"
         detail = serialize.dumps(serialize.from_state(Cancelled(CancelOutcome.NOT_SENT)))
-        self._change(
-            "UPDATE task SET state = 'cancelled', detail = ?, reason = 'cancelled', ended = ?, shared = 0,"  # noqa: S608 - our own words
-            " fence = fence + 1 WHERE run = ? AND shared = 1 AND state = 'queued' AND owner IS NULL"
-            f" AND NOT {receipts.IS_SENT}",
-            detail, self.now(), run,
-        )  # fmt: skip
+        with self._transaction():
+            found = self._db.execute(f"SELECT id FROM task WHERE {waits}", (run,)).fetchall()  # noqa: S608 - our own words
+            self._db.execute(
+                "UPDATE task SET state = 'cancelled', detail = ?, reason = 'cancelled', ended = ?, shared = 0,"  # noqa: S608 - our own words
+                f" fence = fence + 1 WHERE {waits}",
+                (detail, self.now(), run),
+            )
+        return [row["id"] for row in found]
 
     def give_back(self, ids: Sequence[int]) -> bool:
         """Let other workers take tasks that this process has not sent; whether the history knows that of all of them.
