@@ -73,7 +73,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         letters = [f"picture {letter}" for letter in "abcdefghijkl"]
         finished(program.start("run", *letters, "-q"))
         finished(program.start("run", "a harbour #lost", "--assume-price", "0.04usd", "--budget", "1usd"))
-        finished(program.start("run", "a lake #never", "--timeout", "0.3"))
+        program.run_out_of_time("a lake #never")
         finished(program.start("run", "a tower #30"))
         assert [task["state"] for task in program.tasks()] == ["done"] * 12 + ["failed"] * 3
         yield program
