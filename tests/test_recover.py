@@ -16,7 +16,7 @@ from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request
-from tests.program import Ended, Program, await_lines, finished, next_line
+from tests.program import Ended, Program, finished, next_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -66,7 +66,7 @@ def sql(studio: Program, statement: str) -> list[tuple[object, ...]]:
 
 
 def states(studio: Program) -> list[str]:
-    return [str(task["state"]) for task in studio.tasks()]
+    return studio.states()
 
 
 # A receipt survives
@@ -271,8 +271,8 @@ def test_a_list_by_a_pipe_is_asked_about_as_well(studio: Program, server: Dreami
 def test_after_a_kill_batch_goes_on_with_its_own_rows(studio: Program, server: DreaminaServer) -> None:
     write(studio, "list.txt", *(f"cat {number}" for number in range(5)))
     server.seconds = math.inf
-    process = studio.start("batch", "list.txt", "-j", "1", "--json")
-    next_line(process, '"running"')
+    process = studio.start("batch", "list.txt", "-j", "1", "-q")
+    studio.await_states("running", *["queued"] * 4)
     process.kill()
     finished(process)
     server.seconds = 0.0
@@ -315,8 +315,8 @@ def killed_before_the_third_is_sent(studio: Program, server: DreaminaServer, sec
     """Tasks 1 and 2 are at one service each, 3 was planned and waits for either."""
     with_alternative(studio, server, second)
     server.seconds = second.seconds = math.inf
-    process = studio.start("run", "a cat", "a dog", "a red hen", "-p", "studio,other", "-j1", "--json")
-    await_lines(process, ['"running"', '"running"'])
+    process = studio.start("run", "a cat", "a dog", "a red hen", "-p", "studio,other", "-j1", "-q")
+    studio.await_states("running", "running", "queued")
     process.kill()
     finished(process)
     server.seconds = second.seconds = 0.0

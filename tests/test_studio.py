@@ -17,7 +17,7 @@ from imagegen_cli.display.prompt_line import TYPED_ON_S
 from tests import screen
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
-from tests.program import LIMIT, Program
+from tests.program import Program
 from tests.test_recover import CONFIG
 
 SPEED_S = 0.08
@@ -464,9 +464,7 @@ def test_a_kill_loses_nothing(project: Program, server: DreaminaServer) -> None:
         program.wait_for("1 done")
         server.seconds = math.inf
         program.enter("a dog")
-        end = time.monotonic() + LIMIT
-        while [task["state"] for task in project.tasks()] != ["done", "running"]:
-            assert time.monotonic() < end, "the second submit"
+        project.await_states("done", "running")
         os.kill(program.pid, signal.SIGKILL)
     server.let_end()
     assert project.run("resume").code == 0
