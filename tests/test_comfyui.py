@@ -797,7 +797,7 @@ class Reports:
         self._more.set()
 
     async def until(self, fraction: float | None = None, preview: bytes | None = None) -> Working:
-        with anyio.fail_after(10):
+        with anyio.fail_after(LIMIT):
             while True:
                 found = [one for one in self.all if fraction in (None, one.fraction) and preview in (None, one.preview)]
                 if found:
@@ -866,7 +866,7 @@ async def test_it_listens_again_after_a_disconnect(server: ComfyServer, provider
     reports = Reports()
     job = await running(server, provider, reports)
     server.hang_up()
-    assert await anyio.to_thread.run_sync(server.listening.wait, 20)
+    assert await anyio.to_thread.run_sync(server.listening.wait, LIMIT)
     server.say(event(job, "executed", node="5"))
     await reports.until(fraction=1 / 25)
     assert {request.query["clientId"] for request in server.requests_of("socket")} == {sent(server)["client_id"]}
@@ -877,7 +877,7 @@ async def test_a_socket_that_breaks_too_often_is_given_up(server: ComfyServer, p
     job = await running(server, provider, Reports())
     server.hang_up()
     assert provider._listener is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(LIMIT):
         await provider._listener
     assert isinstance(await provider.poll(job, ignored), Working)
     assert server.counts["socket"] == 1
