@@ -105,6 +105,11 @@ class Screen:
     def modes_restored(self) -> bool:
         return termios.tcgetattr(self.slave) == self.modes_before
 
+    @property
+    def keys_are_read(self) -> bool:
+        """Whether the program takes keys now. What comes after it has set the modes and before this mark is dropped."""
+        return self.raw.rfind(b"\x1b[?2004h") > self.raw.rfind(b"\x1b[?2004l")
+
     def wait(self, predicate: Callable[[], object], what: str = "", seconds: float = DEADLINE) -> None:
         end = time.monotonic() + seconds
         with self._changed:

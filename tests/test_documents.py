@@ -136,7 +136,7 @@ def run(block: Block, folder: Path, environ: dict[str, str]) -> None:
 def run_in_a_terminal(block: Block, folder: Path, environ: dict[str, str]) -> None:
     with screen.Program(["sh", "-ec", block.text], environ=environ, cwd=folder) as program:
         if block.keys:
-            program.wait(lambda: not program.modes_restored)
+            program.wait(lambda: program.keys_are_read)
             program.press(block.keys)
         assert program.finish() == block.exit_code, program.scrollback
 
