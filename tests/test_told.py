@@ -31,6 +31,7 @@ from tests.doubles.jimeng import KEY as POOL_KEY, JimengGateway
 from tests.doubles.openai import ImageServer
 from tests.program import Program
 from tests.scripted import Scripted, Stage, ready
+from tests.test_spending import lasting
 
 FLUX = "fal-ai/flux/dev"
 
@@ -309,7 +310,7 @@ def test_the_history_and_the_board_agree_on_a_charge(
         task = planned(store, tmp_path)
         play = Stage(
             Scripted(submits=[Accepted(Job("1"))], polls=[reply], expected=4), tmp_path, also=store.record,
-            flush=store.flush,
+            flush=lasting(store),
         )  # fmt: skip
         play.lane.pricing = Priced(Quote(4, Money(40_000, "usd"), Source.ESTIMATED))
         run(play.run_tasks(task))
