@@ -15,7 +15,7 @@ from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService
 from tests.doubles.http import Fault, Pictures, Reply, Request
 from tests.doubles.pictures import whose
-from tests.program import LIMIT, Program, finished, take
+from tests.program import LIMIT, Program, finished
 
 CONFIG = """
 default_provider = "cloud"
@@ -242,13 +242,14 @@ def test_a_page_instead_of_the_picture_keeps_the_task_resumable(tmp_path: Path) 
     with DreaminaServer(pictures=Pictures("png", (16, 16))) as server:
         program = Program(tmp_path, STUDIO.format(url=server.url))
         server.fail("download", Fault.HTML, times=None, after=3)
-        process = program.start("run", "a cat")
+        process = program.start("run", "a cat", "--progress", "plain")
+        assert process.stderr is not None
         deadline = time.monotonic() + LIMIT
         while server.counts["download"] < 6:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        take(process, signal.SIGINT)
-        time.sleep(0.2)  # two signals that arrive together count as one
+        process.send_signal(signal.SIGINT)
+        assert any("stopping" in line for line in process.stderr), "two signals that arrive together would be one"
         process.send_signal(signal.SIGINT)
         assert finished(process).code == 130
         server.heal()
