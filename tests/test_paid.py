@@ -1,5 +1,6 @@
 """Pictures that came inside a paid answer: they are kept and not paid again, whatever happens to process and disk."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -231,7 +232,50 @@ def test_few_file_handles_cost_time_and_no_task(tmp_path: Path) -> None:
         ended = finished(process)
         assert ended.code == 0, ended.err
         assert server.counts["submit"] == len(server.jobs) == 60
-    assert len(program.pictures()) == 240
+    assert len(without_sidecars(program)) == 240
+
+
+def without_sidecars(program: Program) -> list[Path]:
+    """The files of pictures: where no handle is left to mark one, what would be in it stands beside it."""
+    return [path for path in program.pictures() if path.suffix != ".json"]
+
+
+def leave_one_handle(pid: int) -> None:
+    """Let a process open one file or connection more than it has, until it closes some."""
+    import resource  # noqa: PLC0415 - Windows has none
+
+    limit = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()) + 2
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+
+
+class Crowded(DreaminaServer):
+    """Answers queries once `tasks` of them are open; from then on its client may open one more handle, no second."""
+
+    client: "subprocess.Popen[str]"
+    tasks = 6
+
+    async def answer(self, request: Request) -> Reply:
+        if self.kind(request) == "query":
+            await self._all_asked()
+        return await super().answer(request)
+
+    async def _all_asked(self) -> None:
+        self.all_asked = getattr(self, "all_asked", asyncio.Event())
+        if self.counts["query"] == self.tasks:
+            leave_one_handle(self.client.pid)
+            self.all_asked.set()
+        await self.all_asked.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes handles from a running process")
+def test_connections_that_nothing_uses_are_given_up_where_a_picture_needs_a_handle(tmp_path: Path) -> None:
+    with Crowded(pictures=Pictures("png", (16, 16))) as server:
+        program = Program(tmp_path, STUDIO.format(url=server.url))
+        prompts = [f"cat {number}" for number in range(server.tasks)]
+        server.client = program.start("run", *prompts, "-q", "-j", "unlimited")
+        ended = finished(server.client)
+        assert ended.code == 0, ended.err
+    assert len(without_sidecars(program)) == 4 * server.tasks
 
 
 # A picture that comes late
