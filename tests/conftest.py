@@ -1,8 +1,10 @@
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -25,9 +27,11 @@ for name in [name for name in os.environ if name.startswith("LC_") or name in {"
     del os.environ[name]
 os.environ["LANG"] = "C.UTF-8"
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
-if os.environ.get("CI"):
-    hypothesis.settings.load_profile("ci")
+# No property depends on how busy the machine is.
+STEADY: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("steady", **STEADY)
+hypothesis.settings.register_profile("ci", derandomize=True, print_blob=True, **STEADY)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,6 +82,18 @@ async def clients() -> AsyncIterator[Clients]:
     """The clients of the program: every suite of a provider runs on the transport that is shipped."""
     async with open_clients() as clients:
         yield clients
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_signal_is_ignored() -> None:
+    """A shell that starts the tests with `nohup` or `&` ignores signals, which each program inherits.
+
+    A handler is not inherited, and this one does the same here.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, signal.SIGTERM)
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

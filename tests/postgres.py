@@ -40,6 +40,17 @@ def missing() -> str:
     return ""
 
 
+def held_port() -> socket.socket:
+    """A free port of loopback that the kernel gives to nothing else, also while the server is stopped.
+
+    A socket that does not listen leaves it to a server that takes a used address.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 class Server:
     """One server. `stop`, `start` and `cut` do what happens to servers."""
 
@@ -48,9 +59,8 @@ class Server:
         assert found is not None
         self.programs = found
         self.folder = Path(tempfile.mkdtemp(prefix="imagegen-postgres-"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self._held = held_port()
+        self.port: int = self._held.getsockname()[1]
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER)
         data = str(self.folder / "data")
@@ -73,6 +83,7 @@ class Server:
         with suppress(subprocess.SubprocessError, OSError):
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._held.close()
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self.programs / program), *words]

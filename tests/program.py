@@ -77,6 +77,27 @@ class Program:
     def run(self, *words: str, stdin: str = "", **environment: str) -> Ended:
         return finished(self.start(*words, environment=environment), stdin)
 
+    def run_out_of_time(self, *words: str) -> Ended:
+        """Send a prompt that never ends as a new task, and let its time be over.
+
+        A short limit would be over before a busy machine has the answer to the submit: another process has it.
+        """
+        before = self.states()
+        process = self.start("run", *words, "-q")
+        self.await_states(*before, "running")
+        process.kill()
+        finished(process)
+        return self.run("resume", str(len(before) + 1), "--timeout", "0.3")
+
+    def await_states(self, *states: str) -> None:
+        """Wait until the history has tasks in these states: it learns of some a moment after they are printed."""
+        end = time.monotonic() + LIMIT
+        while self.states() != [*states]:
+            assert time.monotonic() < end, f"{self.states()} instead of {states}"
+
+    def states(self) -> list[str]:
+        return [str(task["state"]) for task in self.tasks()]
+
     def tasks(self) -> list[dict[str, Any]]:
         """All tasks, oldest first."""
         return self.run("list", "--json", "--limit", "100000").objects[::-1]

@@ -24,7 +24,9 @@ import pyte
 
 from imagegen_cli.display.controls import QUIET_S
 
-DEADLINE = 20.0
+DEADLINE = 60.0
+LOOK_S = 0.1
+"""Seconds between two looks for what no output tells of, such as the modes of the terminal."""
 LEADER = str(Path(__file__).with_name("leader.py"))
 UNSEEN = dict.fromkeys(map(ord, "\u200c\u200d\u200e\ufe0e\ufe0f"))
 """Characters without a width: the emulator would drop all text that follows one of them."""
@@ -103,10 +105,17 @@ class Screen:
     def modes_restored(self) -> bool:
         return termios.tcgetattr(self.slave) == self.modes_before
 
+    @property
+    def keys_are_read(self) -> bool:
+        """Whether the program takes keys now. What comes after it has set the modes and before this mark is dropped."""
+        return self.raw.rfind(b"\x1b[?2004h") > self.raw.rfind(b"\x1b[?2004l")
+
     def wait(self, predicate: Callable[[], object], what: str = "", seconds: float = DEADLINE) -> None:
+        end = time.monotonic() + seconds
         with self._changed:
-            if not self._changed.wait_for(predicate, seconds):
-                raise AssertionError(f"never came: {what or predicate}\n{self.text}")
+            while not self._changed.wait_for(predicate, LOOK_S):
+                if time.monotonic() >= end:
+                    raise AssertionError(f"never came: {what or predicate}\n{self.text}")
 
     def wait_for(self, text: str, seconds: float = DEADLINE) -> None:
         self.wait(lambda: text in self.text, text, seconds)

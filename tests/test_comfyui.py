@@ -31,7 +31,7 @@ from imagegen_cli.providers.comfyui import ComfyUI, Settings, _file, pixels
 from tests.doubles.comfyui import ComfyServer, preview, tags_in
 from tests.doubles.http import CONNECT, Fault, Job as Made, Pictures, Reply
 from tests.doubles.pictures import whose
-from tests.program import Program
+from tests.program import LIMIT, Program
 from tests.suite import WRONG, Suite, accepted, description, escaped, ignored, image_request, owners, valid
 
 pytestmark = pytest.mark.anyio
@@ -167,7 +167,7 @@ async def test_no_origin_and_no_key_go_out_but_headers_of_ones_own_do(server: Co
     (image,) = (await ready(provider, job)).images
     assert isinstance(image, InlineImage)
     assert whose(image.data) == f"{job.id}/1"
-    await anyio.to_thread.run_sync(server.listening.wait, 5)
+    await anyio.to_thread.run_sync(server.listening.wait, LIMIT)
     http = [request for request in server.requests if request.kind != "frame"]
     assert {request.headers.get("x-gate") for request in http} == {"open"}
     assert not any({"origin", "authorization"} & request.headers.keys() for request in http)
@@ -707,7 +707,7 @@ async def test_name_and_password_in_the_address(server: ComfyServer, clients: Cl
     server.login = ("me", "se%cret")
     provider = ComfyUI(Settings(base_url=server.url.replace("//", "//me:se%25cret@")), clients)
     job = await accepted(provider, count=3)
-    assert await anyio.to_thread.run_sync(server.listening.wait, 5)
+    assert await anyio.to_thread.run_sync(server.listening.wait, LIMIT)
     images = (await ready(provider, job)).images
     assert [whose(image.data) for image in images if isinstance(image, InlineImage)] == [
         f"{job.id}/{number}" for number in (1, 2, 3)
@@ -797,7 +797,7 @@ class Reports:
         self._more.set()
 
     async def until(self, fraction: float | None = None, preview: bytes | None = None) -> Working:
-        with anyio.fail_after(10):
+        with anyio.fail_after(LIMIT):
             while True:
                 found = [one for one in self.all if fraction in (None, one.fraction) and preview in (None, one.preview)]
                 if found:
@@ -809,7 +809,7 @@ class Reports:
 async def running(server: ComfyServer, provider: ComfyUI, reports: Reports) -> Job:
     reply = await provider.submit(image_request("#never"), None, reports)
     assert isinstance(reply, Accepted)
-    await anyio.to_thread.run_sync(server.listening.wait, 5)
+    await anyio.to_thread.run_sync(server.listening.wait, LIMIT)
     return reply.job
 
 
@@ -866,7 +866,7 @@ async def test_it_listens_again_after_a_disconnect(server: ComfyServer, provider
     reports = Reports()
     job = await running(server, provider, reports)
     server.hang_up()
-    assert await anyio.to_thread.run_sync(server.listening.wait, 20)
+    assert await anyio.to_thread.run_sync(server.listening.wait, LIMIT)
     server.say(event(job, "executed", node="5"))
     await reports.until(fraction=1 / 25)
     assert {request.query["clientId"] for request in server.requests_of("socket")} == {sent(server)["client_id"]}
@@ -877,7 +877,7 @@ async def test_a_socket_that_breaks_too_often_is_given_up(server: ComfyServer, p
     job = await running(server, provider, Reports())
     server.hang_up()
     assert provider._listener is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(LIMIT):
         await provider._listener
     assert isinstance(await provider.poll(job, ignored), Working)
     assert server.counts["socket"] == 1
@@ -1091,9 +1091,9 @@ def test_a_list_from_the_command_line(tmp_path: Path) -> None:
         (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(line) for line in LIST))
         server.fail("submit", Fault.TOO_MANY, seconds=0.1)
         run = program.start("batch", "list.jsonl", "-p", "comfyui", "--progress", "plain")
-        assert server.never_began.wait(30)
+        assert server.never_began.wait(LIMIT)
         assert "stopped" in program.run("cancel", "5").out
-        out, err = run.communicate(timeout=30)
+        out, err = run.communicate(timeout=LIMIT)
     tasks = {task["id"]: task for task in program.run("list", "--json").objects}
     assert {id_: task["state"] for id_, task in tasks.items()} == {
         1: "done", 2: "failed", 3: "failed", 4: "done", 5: "cancelled"
@@ -1132,7 +1132,7 @@ def test_fewer_pictures_than_asked_are_told_with_their_reason(tmp_path: Path) ->
 def test_a_task_that_timed_out_can_still_be_cancelled(tmp_path: Path) -> None:
     with ComfyServer() as server:
         program = Program(tmp_path, f'[providers.comfyui]\nbase_url = "{server.url}"\npoll = 0.05\n')
-        run = program.run("run", "a snail #never", "-p", "comfyui", "--timeout", "0.5")
+        run = program.run_out_of_time("a snail #never", "-p", "comfyui")
         assert run.code == 5, run.err
         cancelled = program.run("cancel", "1")
         assert (cancelled.code, "stopped at the service" in cancelled.out) == (0, True)

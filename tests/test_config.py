@@ -335,7 +335,7 @@ def test_a_command_may_leave_an_agent_that_holds_its_output(user: Path, tmp_path
     script.write_text("sleep 600 &\necho $! > pid\necho 42\n", encoding="ascii")
     begun = time.monotonic()
     assert key(configured(user, f'api_key = "cmd:sh {script}"')) == "42"
-    assert time.monotonic() - begun < COMMAND_WAIT_S / 2
+    assert time.monotonic() - begun < COMMAND_WAIT_S
     os.kill(int(Path("pid").read_text(encoding="ascii")), 9)  # it is still there
 
 

@@ -73,7 +73,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         letters = [f"picture {letter}" for letter in "abcdefghijkl"]
         finished(program.start("run", *letters, "-q"))
         finished(program.start("run", "a harbour #lost", "--assume-price", "0.04usd", "--budget", "1usd"))
-        finished(program.start("run", "a lake #never", "--timeout", "0.3"))
+        program.run_out_of_time("a lake #never")
         finished(program.start("run", "a tower #30"))
         assert [task["state"] for task in program.tasks()] == ["done"] * 12 + ["failed"] * 3
         yield program
@@ -136,7 +136,7 @@ def run(block: Block, folder: Path, environ: dict[str, str]) -> None:
 def run_in_a_terminal(block: Block, folder: Path, environ: dict[str, str]) -> None:
     with screen.Program(["sh", "-ec", block.text], environ=environ, cwd=folder) as program:
         if block.keys:
-            program.wait(lambda: not program.modes_restored)
+            program.wait(lambda: program.keys_are_read)
             program.press(block.keys)
         assert program.finish() == block.exit_code, program.scrollback
 

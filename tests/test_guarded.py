@@ -98,7 +98,7 @@ async def shown(display: Guarded) -> None:
         display.say("a notice")
         for event in story(task(1), task(2)):
             display.tell(event)
-        await asyncio.wait_for(typed, 5)
+        await asyncio.wait_for(typed, 60)
         await asyncio.sleep(0.01)
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)

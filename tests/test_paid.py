@@ -1,5 +1,6 @@
 """Pictures that came inside a paid answer: they are kept and not paid again, whatever happens to process and disk."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.gemini import KEY, GeminiService
 from tests.doubles.http import Fault, Pictures, Reply, Request
 from tests.doubles.pictures import whose
-from tests.program import LIMIT, Program, finished, take
+from tests.program import LIMIT, Program, finished
 
 CONFIG = """
 default_provider = "cloud"
@@ -231,7 +232,50 @@ def test_few_file_handles_cost_time_and_no_task(tmp_path: Path) -> None:
         ended = finished(process)
         assert ended.code == 0, ended.err
         assert server.counts["submit"] == len(server.jobs) == 60
-    assert len(program.pictures()) == 240
+    assert len(without_sidecars(program)) == 240
+
+
+def without_sidecars(program: Program) -> list[Path]:
+    """The files of pictures: where no handle is left to mark one, what would be in it stands beside it."""
+    return [path for path in program.pictures() if path.suffix != ".json"]
+
+
+def leave_one_handle(pid: int) -> None:
+    """Let a process open one file or connection more than it has, until it closes some."""
+    import resource  # noqa: PLC0415 - Windows has none
+
+    limit = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()) + 2
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+
+
+class Crowded(DreaminaServer):
+    """Answers queries once `tasks` of them are open; from then on its client may open one more handle, no second."""
+
+    client: "subprocess.Popen[str]"
+    tasks = 6
+
+    async def answer(self, request: Request) -> Reply:
+        if self.kind(request) == "query":
+            await self._all_asked()
+        return await super().answer(request)
+
+    async def _all_asked(self) -> None:
+        self.all_asked = getattr(self, "all_asked", asyncio.Event())
+        if self.counts["query"] == self.tasks:
+            leave_one_handle(self.client.pid)
+            self.all_asked.set()
+        await self.all_asked.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes handles from a running process")
+def test_connections_that_nothing_uses_are_given_up_where_a_picture_needs_a_handle(tmp_path: Path) -> None:
+    with Crowded(pictures=Pictures("png", (16, 16))) as server:
+        program = Program(tmp_path, STUDIO.format(url=server.url))
+        prompts = [f"cat {number}" for number in range(server.tasks)]
+        server.client = program.start("run", *prompts, "-q", "-j", "unlimited")
+        ended = finished(server.client)
+        assert ended.code == 0, ended.err
+    assert len(without_sidecars(program)) == 4 * server.tasks
 
 
 # A picture that comes late
@@ -242,13 +286,14 @@ def test_a_page_instead_of_the_picture_keeps_the_task_resumable(tmp_path: Path) 
     with DreaminaServer(pictures=Pictures("png", (16, 16))) as server:
         program = Program(tmp_path, STUDIO.format(url=server.url))
         server.fail("download", Fault.HTML, times=None, after=3)
-        process = program.start("run", "a cat")
+        process = program.start("run", "a cat", "--progress", "plain")
+        assert process.stderr is not None
         deadline = time.monotonic() + LIMIT
         while server.counts["download"] < 6:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        take(process, signal.SIGINT)
-        time.sleep(0.2)  # two signals that arrive together count as one
+        process.send_signal(signal.SIGINT)
+        assert any("stopping" in line for line in process.stderr), "two signals that arrive together would be one"
         process.send_signal(signal.SIGINT)
         assert finished(process).code == 130
         server.heal()

@@ -15,7 +15,7 @@ import pytest
 from imagegen_cli.core.errors import HistoryError
 from tests import postgres
 from tests.histories import opened
-from tests.program import Program
+from tests.program import LIMIT, Program
 
 POOL = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SETTINGS = """
@@ -41,9 +41,8 @@ def pool(mode: str) -> Iterator[str]:
     """An address behind a pool."""
     assert POOL is not None
     folder = Path(tempfile.mkdtemp(prefix="imagegen-pool-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    held = postgres.held_port()
+    port = held.getsockname()[1]
     (folder / "users").write_text(f'"{postgres.USER}" ""\n')
     (folder / "ini").write_text(SETTINGS.format(server=postgres.server().port, port=port, folder=folder, mode=mode))
     command = [POOL, str(folder / "ini")]
@@ -58,11 +57,13 @@ def pool(mode: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+        held.close()
         shutil.rmtree(folder)
 
 
 def _await(port: int) -> None:
-    for _ in range(200):
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             return
         time.sleep(0.02)

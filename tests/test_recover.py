@@ -1,8 +1,10 @@
 """`resume`, `retry`, and lists that were sent before: whole processes with one history."""
 
 import json
+import math
 import resource
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +16,7 @@ from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Fault, Pictures, Reply, Request
-from tests.program import Ended, Program, await_lines, finished, next_line
+from tests.program import Ended, Program, finished, next_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -64,7 +66,7 @@ def sql(studio: Program, statement: str) -> list[tuple[object, ...]]:
 
 
 def states(studio: Program) -> list[str]:
-    return [str(task["state"]) for task in studio.tasks()]
+    return studio.states()
 
 
 # A receipt survives
@@ -147,8 +149,11 @@ def test_two_resumes_at_once_fetch_once(studio: Program, server: DreaminaServer)
 def test_a_retry_that_is_stopped_before_it_is_sent_changes_nothing(studio: Program, server: DreaminaServer) -> None:
     assert studio.run("run", "a cat #fail").code == 1
     before = studio.tasks()
-    process = studio.start("retry", "1", "--reason", "moderated", environment={"IMAGEGEN_CONCURRENCY": "1"})
     server.fail("submit", Reply.json({"error": "busy"}, 429, retry_after="3600"), times=None)
+    process = studio.start("retry", "1", "--reason", "moderated", environment={"IMAGEGEN_CONCURRENCY": "1"})
+    while server.counts["submit"] < 2 or sql(studio, "SELECT state FROM task") != [("queued",)]:
+        assert process.poll() is None
+        time.sleep(0.01)
     process.kill()
     finished(process)
     studio.run("resume")
@@ -264,10 +269,10 @@ def test_a_list_by_a_pipe_is_asked_about_as_well(studio: Program, server: Dreami
 
 
 def test_after_a_kill_batch_goes_on_with_its_own_rows(studio: Program, server: DreaminaServer) -> None:
-    write(studio, "list.txt", *(f"cat {number} #slow" for number in range(5)))
-    server.seconds = 60.0
-    process = studio.start("batch", "list.txt", "-j", "1", "--json")
-    next_line(process, '"running"')
+    write(studio, "list.txt", *(f"cat {number}" for number in range(5)))
+    server.seconds = math.inf
+    process = studio.start("batch", "list.txt", "-j", "1", "-q")
+    studio.await_states("running", *["queued"] * 4)
     process.kill()
     finished(process)
     server.seconds = 0.0
@@ -309,9 +314,9 @@ UNAUTHORIZED = Reply.json({"error": "no"}, 401)
 def killed_before_the_third_is_sent(studio: Program, server: DreaminaServer, second: DreaminaServer) -> None:
     """Tasks 1 and 2 are at one service each, 3 was planned and waits for either."""
     with_alternative(studio, server, second)
-    server.seconds = second.seconds = 60.0
-    process = studio.start("run", "a cat", "a dog", "a red hen", "-p", "studio,other", "-j1", "--json")
-    await_lines(process, ['"running"', '"running"'])
+    server.seconds = second.seconds = math.inf
+    process = studio.start("run", "a cat", "a dog", "a red hen", "-p", "studio,other", "-j1", "-q")
+    studio.await_states("running", "running", "queued")
     process.kill()
     finished(process)
     server.seconds = second.seconds = 0.0
@@ -462,10 +467,9 @@ def test_after_a_killed_retry_resume_says_and_fetches_what_was_before(studio: Pr
 def test_a_copy_of_a_list_is_not_paid_while_the_first_is_at_work(
     studio: Program, server: DreaminaServer, flags: list[str]
 ) -> None:
-    lines = [f"cat {number} #slow" for number in range(4)]
+    lines = [f"cat {number} #never" for number in range(4)]
     write(studio, "a.txt", *lines)
     write(studio, "b.txt", *lines)
-    server.seconds = 3.0
     first = studio.start("batch", "a.txt", "-j", "1", "--json")
     next_line(first, '"running"')
     second = studio.run("batch", "b.txt", *flags)

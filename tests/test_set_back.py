@@ -1,6 +1,7 @@
 """A history that was set back to an earlier state: a backup that was restored, or a server that was behind."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -19,7 +20,7 @@ from tests import postgres
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures
 from tests.histories import KINDS, Place, opened, outside, place
-from tests.program import Program, finished
+from tests.program import LIMIT, Program, finished
 from tests.test_shared_store import ELSEWHERE, STUDIO, queued
 from tests.test_store import become, enter, ids, one, planned
 
@@ -157,7 +158,7 @@ def test_a_process_that_only_waits_notices_it_at_its_next_connection(address: st
     store = opened(address)
     sent_and_set_back(store, address, "a")
     postgres.server().cut()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LIMIT
     while not store.is_set_back:
         assert time.monotonic() < deadline
         with suppress(DiskError, HistoryError):
@@ -404,7 +405,7 @@ CONFIG = '\n[providers.studio]\nkind = "dreamina"\nbase_url = "{url}"\npoll = 0.
 
 @pytest.fixture
 def server() -> Iterator[DreaminaServer]:
-    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=3) as server:
+    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=math.inf) as server:
         yield server
 
 
@@ -423,6 +424,7 @@ def test_it_says_so_ends_and_its_receipts_are_used(
     until(lambda: len(server.jobs) == 3)
     (empty(address) if is_empty else backup.restore())
     postgres.server().cut()
+    server.let_end()
     ended = finished(process)
     assert ended.code == 5, ended.err
     assert ended.err.count("nothing more is sent, what was sent comes to its end") == 1
@@ -470,7 +472,7 @@ def test_cancel_says_of_no_task_with_a_receipt_that_nothing_was_spent(
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LIMIT
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -1,5 +1,6 @@
 """`imagegen studio` in a terminal: prompts typed one after the other, and a terminal that is left as it was found."""
 
+import math
 import os
 import select
 import signal
@@ -97,7 +98,7 @@ def studio(project: Program, *words: str, columns: int = 100, lines: int = 30) -
     command = [sys.executable, "-m", "imagegen_cli", "studio", *words]
     with Studio(command, columns=columns, lines=lines, environ=project.environment(), cwd=project.folder) as program:
         program.wait_for("studio")
-        program.wait(lambda: not program.modes_restored, "keys are read")
+        program.wait(lambda: program.keys_are_read, "keys are read")
         yield program
 
 
@@ -368,7 +369,7 @@ def test_what_is_typed_before_the_line_is_seen_is_dropped(project: Program, serv
     with Studio(command, columns=100, environ=project.environment(), cwd=project.folder) as program:
         program.send("rm -rf build\rmake\r")
         program.wait_for("studio >")
-        program.wait(lambda: not program.modes_restored, "keys are read")
+        program.wait(lambda: program.keys_are_read, "keys are read")
         program.type("a cat")
         program.send(CTRL_C)
         program.wait(lambda: program.line == "", "an empty line")
@@ -433,7 +434,7 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_brings_the_line_with_its_text(
         assert program.is_given_back
         program.foreground()
         program.wait(lambda: program.line == "half", "the text")
-        program.wait(lambda: not program.modes_restored, "keys are read")
+        program.wait(lambda: program.keys_are_read, "keys are read")
         program.enter(" a prompt")
         program.wait_for("1 done")
         program.send(CTRL_D)
@@ -461,11 +462,11 @@ def test_a_kill_loses_nothing(project: Program, server: DreaminaServer) -> None:
     with studio(project) as program:
         program.enter("a cat")
         program.wait_for("1 done")
-        server.polls = 3
-        program.enter("a dog #slow")
-        program.wait(lambda: server.counts["submit"] == 2, "the second submit")
-        program.wait_for("1 running")
+        server.seconds = math.inf
+        program.enter("a dog")
+        project.await_states("done", "running")
         os.kill(program.pid, signal.SIGKILL)
+    server.let_end()
     assert project.run("resume").code == 0
     assert [task["state"] for task in project.tasks()] == ["done", "done"]
     assert server.counts["submit"] == 2
@@ -519,7 +520,7 @@ def came_back(program: Studio) -> None:
     program.stopped()
     program.send("re")
     program.foreground()
-    program.wait_for("studio")
+    program.wait(lambda: program.keys_are_read, "keys are read")
 
 
 @pytest.mark.parametrize(
@@ -555,7 +556,7 @@ def test_the_rest_of_a_line_that_was_begun_for_the_shell_is_not_sent(project: Pr
     with Studio(command, columns=100, environ=project.environment(), cwd=project.folder) as program:
         program.send("/mod")
         program.wait_for("studio >")
-        program.wait(lambda: not program.modes_restored, "keys are read")
+        program.wait(lambda: program.keys_are_read, "keys are read")
         program.type_at_speed("el 4.0")
         program.wait_for("not sent, its first keys may be missing")
         assert program.line == "el 4.0"

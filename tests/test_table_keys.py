@@ -277,11 +277,12 @@ def test_the_details_of_a_finished_task_show_its_picture(tmp_path: Path) -> None
     Image.new("RGB", (600, 400), "red").save(path)
 
     async def looked(play: Stage) -> None:
+        """The clock of the table stands while a thread reads the picture."""
         play.press("\t", "g", "\r")
-        for _ in range(200):
-            await asyncio.sleep(0.01)
-            if "▀" in play.tick(0.2):
-                break
+        async with asyncio.timeout(60):
+            while not play.live.board.rows[TaskId(1)].preview:  # noqa: ASYNC110 - a thread brings it
+                await asyncio.sleep(0.01)
+        play.tick(0.2)
 
     with stage(80, 40, offer=Offer(), pictures=True) as play:
         play.tell(started(*map(task, range(1, 5)), at=100.0), TaskChanged(105.0, task(1, Done((str(path),)))))

@@ -1,6 +1,7 @@
 """The program with a history that several machines share: settings, workers, accounts, budgets."""
 
 import json
+import math
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import Pictures, Reply
 from tests.histories import KINDS, Place, opened, outside, place, place_of
-from tests.program import LIMIT, Program, finished
+from tests.program import LIMIT, Program, finished, take
 from tests.team import teams
 from tests.test_store import started
 
@@ -56,6 +57,10 @@ def program(request: pytest.FixtureRequest, tmp_path: Path, server: DreaminaServ
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
     return program
+
+
+def history_of(program: Program) -> Place:
+    return place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db")))
 
 
 def queue(program: Program, count: int) -> None:
@@ -98,7 +103,7 @@ def test_a_worker_for_services_says_nothing_of_the_sketch(program: Program, word
 
 
 def test_a_cancel_that_no_process_answers_says_so_and_not_that_the_task_has_ended(program: Program) -> None:
-    where = place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db")))
+    where = history_of(program)
     with closing(opened(where, process=Process("elsewhere", 1, "then", "other"))) as other:
         started(other)
         if isinstance(where, Path):
@@ -115,13 +120,15 @@ def test_a_picture_on_stdout_cannot_be_queued(program: Program) -> None:
 
 
 def test_ctrl_c_lets_what_was_sent_end_and_gives_the_rest_back(program: Program, server: DreaminaServer) -> None:
-    server.seconds = 1.0
+    server.seconds = math.inf
     queue(program, 12)
     worker = program.start("work", "--progress", "plain")
     while len(server.jobs) < 3:
         assert worker.poll() is None
         time.sleep(0.01)
-    worker.send_signal(signal.SIGINT)
+    take(worker, signal.SIGINT)
+    await_given_back(program, server, worker)
+    server.let_end()
     ended = finished(worker)
     assert ended.code == 130, ended.err
     counts = states(program)
@@ -130,6 +137,14 @@ def test_ctrl_c_lets_what_was_sent_end_and_gives_the_rest_back(program: Program,
     assert program.run("work", "--once", "-q").code == 0
     assert states(program) == {"done": 12}
     assert len(server.jobs) == 12
+
+
+def await_given_back(program: Program, server: DreaminaServer, worker: "subprocess.Popen[str]") -> None:
+    """Wait until a worker has no task any more but those that the service has begun."""
+    with outside(history_of(program)) as db:
+        while db.execute("SELECT count(*) FROM task WHERE owner IS NOT NULL").fetchall() > [(len(server.jobs),)]:
+            assert worker.poll() is None
+            time.sleep(0.01)
 
 
 def test_a_worker_with_a_bad_key_fails_one_task_and_leaves_the_rest(program: Program, server: DreaminaServer) -> None:
@@ -158,7 +173,7 @@ def test_five_workers_hold_the_limit_of_the_account(program: Program, server: Dr
 
 def test_five_workers_hold_the_budget_and_leave_the_rest_in_the_queue(program: Program, server: DreaminaServer) -> None:
     queue(program, 20)
-    crowd(program, 5, "--budget", f"{0.04 * PICTURES_EACH * 7:.2f}usd/day")
+    crowd(program, 5, "--budget", f"{0.04 * PICTURES_EACH * 7:.2f}usd/month")
     assert states(program) == {"done": 7, "queued": 13}
     assert len(server.jobs) == 7
 
@@ -168,7 +183,7 @@ def test_a_worker_whose_tasks_others_gave_back_sends_none_twice(
     tmp_path: Path, server: DreaminaServer, kind: str
 ) -> None:
     """After a pause it finds its own tasks in the queue again, while its earlier flows still wait to be sent."""
-    server.seconds = 1.5
+    server.seconds = math.inf
     program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
@@ -181,6 +196,7 @@ def test_a_worker_whose_tasks_others_gave_back_sends_none_twice(
         query = "UPDATE task SET owner = NULL, fence = fence + 1 WHERE state = 'queued' AND owner IS NOT NULL"
         db.execute(query)
         assert db.execute("SELECT count(*) FROM task WHERE state = 'queued'").fetchall()[0][0] == 2
+    server.let_end()
     finished(worker)
     program.run("work", "--once", "-q")
     assert states(program) == {"done": 5}
@@ -222,7 +238,7 @@ def test_connections_cut_and_a_server_restarted_in_mid_submit(tmp_path: Path, se
 
 def worker_at_work(folder: Path, server: DreaminaServer, kind: str) -> "tuple[Program, Place, subprocess.Popen[str]]":
     """A worker whose only task is at the service, as the history knows, with its program and its history."""
-    server.seconds = 2.0
+    server.seconds = math.inf
     program, where = Program(folder, CONFIG.format(url=server.url)), place(kind, folder)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
@@ -242,6 +258,7 @@ def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: D
     program, history, worker = worker_at_work(tmp_path, server, kind)
     with outside(history) as db:
         db.execute("UPDATE task SET owner = NULL, fence = fence + 1")
+    server.let_end()
     assert "no process has 1 any more: imagegen resume 1 goes on" in finished(worker).err
     assert program.run("resume", "1", "-q").code == 0
 
@@ -252,6 +269,7 @@ def test_a_worker_whose_tasks_another_process_has_says_that(tmp_path: Path, serv
     with closing(opened(history)) as other, outside(history) as db:
         started(other)
         db.execute("UPDATE task SET owner = (SELECT max(id) FROM process), fence = fence + 1 WHERE id = 1")
+        server.let_end()
         assert "another process goes on with 1: left to it" in finished(worker).err
 
 
@@ -298,7 +316,7 @@ def test_all_commands_that_send_hold_the_limit_of_the_account(
 def test_commands_with_a_file_do_not_wait_for_each_other_where_no_limit_of_the_account_is_set(
     tmp_path: Path, server: DreaminaServer, settings: str
 ) -> None:
-    server.seconds = 60
+    server.seconds = math.inf
     program = Program(tmp_path)
     one_place(program, server, f"{settings}\n")
     program.configure((program.home / "config.toml").read_text().replace("concurrency = 4", "concurrency = 1"))
@@ -317,15 +335,17 @@ def test_a_refusal_pauses_the_other_commands_from_their_first_submit_on(
 ) -> None:
     refused = Reply.json({"success": False, "error": "busy"}, 429)
     refused.headers["Retry-After"] = "4"
-    server.fail("submit", refused)
+    server.fail("submit", refused, times=None)
     command = program.start("run", "a fox", "-p", "studio", "-q")
-    with closing(opened(place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db"))))) as store:
-        while not (seconds := max(store.pauses().values(), default=0.0)):
+    with closing(opened(history_of(program))) as store:
+        while not store.pauses():
             assert command.poll() is None
             time.sleep(0.01)
-    opens = time.monotonic() + seconds
-    command.send_signal(signal.SIGTERM)
-    assert finished(command).code == 143
+        command.send_signal(signal.SIGTERM)
+        assert finished(command).code == 143
+        server.heal()
+        now = time.monotonic()
+        opens = now + max(store.pauses().values(), default=0.0)
     assert program.run("run", "a hare", "-p", "studio", "-q").code == 0
     (job,) = server.jobs.values()
     assert job.started_at > opens - 0.5, "it was sent while the service takes nothing"
@@ -334,11 +354,12 @@ def test_a_refusal_pauses_the_other_commands_from_their_first_submit_on(
 def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_is_over(
     program: Program, server: DreaminaServer
 ) -> None:
-    server.seconds = 4
+    server.seconds = math.inf
     one_place(program, server)
     queue(program, 1)
     worker = program.start("work", "-q")
     while states(program) != {"running": 1}:
+        assert worker.poll() is None
         time.sleep(0.01)
     worker.kill()
     worker.communicate()
@@ -350,6 +371,7 @@ def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_
     assert quiet.stderr is not None
     assert "imagegen resume 1 takes it over" in quiet.stderr.readline()
     assert len(server.jobs) == 1, "the limit of the account holds"
+    server.let_end()
     assert program.run("resume", "1", "-q").code == 0
     assert finished(run).code == finished(quiet).code == 0
     assert len(server.jobs) == 3
@@ -360,7 +382,7 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
     program: Program, server: DreaminaServer, *, ends: bool
 ) -> None:
     """The places are those of a run of another process, which has them still, or has ended and left them."""
-    server.seconds = 60
+    server.seconds = math.inf
     one_place(program, server)
     first = running(program, "run", "a fox")
     if ends:
@@ -385,7 +407,7 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
 def test_a_task_whose_status_queries_failed_keeps_its_place_while_the_service_may_work_on_it(
     program: Program, server: DreaminaServer, code: int
 ) -> None:
-    server.seconds = 60
+    server.seconds = math.inf
     one_place(program, server)
     server.fail("query", Reply.json({"error": "no"}, code), times=None)
     failed = program.run("run", "a fox", "-p", "studio", "-q")

@@ -99,7 +99,8 @@ def test_a_run_writes_the_same_events_and_the_same_history(tmp_path: Path) -> No
         for language in ("en", "zh"):
             folder = tmp_path / "x"
             folder.mkdir()
-            program = Program(folder, CONFIG.format(url=server.url))
+            settings = CONFIG.replace("timeout = 1.0", "timeout = 5.0")  # time for the answer to a submit
+            program = Program(folder, settings.format(url=server.url))
             ended = program.run("run", *PROMPTS, "--each", "--yes", "--json", "-j", "1", IMAGEGEN_LANG=language)
             with closing(sqlite3.connect(program.home / "history.db")) as db:
                 states = db.execute("SELECT state, reason, detail FROM task ORDER BY id").fetchall()

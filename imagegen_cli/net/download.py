@@ -222,8 +222,9 @@ class Downloader:
         try:
             async with self._limit:
                 return await self._stage_batcher.do(await self._download(image.url, part))
-        except BaseException:
+        except BaseException as error:
             self.discard(part.path)
+            _give_up_idle(error)
             raise
 
     async def _stage_inline(self, part: Part) -> StagedImage:
@@ -280,6 +281,15 @@ class Downloader:
             address = await _redirect_target(address, response)
         too_many = Message("a picture's address redirects more than {count} times").format(count=MAX_REDIRECTS)
         raise ServerTrouble(too_many)
+
+
+def _give_up_idle(error: BaseException) -> None:
+    """Close connections that nothing uses where this is the lack of a file handle: they would keep it for ever."""
+    why = error.__cause__
+    if isinstance(error, Busy) and isinstance(why, OSError) and why.errno in image_files.NO_HANDLE:
+        from imagegen_cli.net.transport import close_idle  # noqa: PLC0415 - see _download
+
+        close_idle()
 
 
 def _origin(address: "httpx.URL") -> str:

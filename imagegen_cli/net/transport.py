@@ -10,6 +10,7 @@ import os
 import random
 import ssl
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -31,6 +32,9 @@ NO_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"
 """OpenSSL's reasons where the server speaks plain HTTP; which one it gives depends on its version."""
 
 
+_transports: "weakref.WeakSet[Transport]" = weakref.WeakSet()
+
+
 class NoHandleError(httpx.ConnectError):
     """The process may open no further file or connection at this moment. Nothing has been sent."""
 
@@ -39,6 +43,12 @@ class Origin(NamedTuple):
     scheme: str
     host: str
     port: int
+
+
+def close_idle() -> None:
+    """Close what is kept by all transports: where no file handle is left, one that works has to get it."""
+    for transport in list(_transports):
+        transport.close_idle()
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -52,6 +62,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._max_requests = max_requests
         self._limit = asyncio.Semaphore(max_requests or sys.maxsize)
         self._idle: list[Connection] = []
+        _transports.add(self)
         self._buffer = memoryview(bytearray(HIGH_WATER_BYTES))
         """All connections receive into it, one after the other: new memory for each read costs more than the read."""
 
@@ -67,6 +78,10 @@ class Transport(httpx.AsyncBaseTransport):
         return httpx.Response(head.status, headers=head.headers, stream=body, extensions=extensions)
 
     async def aclose(self) -> None:
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that no request uses."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -119,7 +134,7 @@ class Transport(httpx.AsyncBaseTransport):
             except (OSError, UnicodeError) as error:
                 if _can_open_files():
                     raise httpx.ConnectError(tls_advice(error) or words_of(error)) from error
-                await self.aclose()
+                close_idle()
                 await asyncio.sleep(0.1 * 2**attempt * random.uniform(0.8, 1.2))
         raise NoHandleError(Message("too many files are open at once (ulimit -n)"))
 
