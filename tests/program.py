@@ -7,7 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,18 @@ class Program:
         path = self.home / "config.toml"
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
+
+    def set_limits(self, limits: Mapping[str, float]) -> None:
+        """Change limits of every process, named `module:name`.
+
+        A test of one limit moves the next one so far away that no busy machine takes the one for the other.
+        """
+        folder = self.folder / "limits"
+        folder.mkdir()
+        named = [(*key.split(":"), value) for key, value in limits.items()]
+        lines = [f"import {module}; {module}.{name} = {value}\n" for module, name, value in named]
+        (folder / "sitecustomize.py").write_text("".join(lines), encoding="utf-8")
+        self.more["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -35,10 +36,12 @@ from urllib.parse import quote
 from tests.doubles.messages import Fault, Part, Reply, Request, read_body, read_head
 from tests.doubles.pictures import Pictures
 
-__all__ = ["ANY", "CONNECT", "Fault", "Job", "Part", "Pictures", "Reply", "Request", "Service"]
+__all__ = ["ANY", "CONNECT", "UNTIL_FINISHED", "Fault", "Job", "Part", "Pictures", "Reply", "Request", "Service"]
 
 ANY = "any"
 CONNECT = "connect"
+UNTIL_FINISHED = 3600.0
+"""Seconds of a job that lives until the test finishes it: it is never over before, however busy the machine is."""
 
 
 INSTEAD: dict[Fault, Reply] = {
@@ -128,6 +131,7 @@ class Service:
         self._bugs: list[Exception] = []
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
         self._listener: asyncio.Server | None = None
+        self._keeps_port = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
@@ -201,6 +205,12 @@ class Service:
             self._inside["jobs"] -= 1
         job.state = state
 
+    def finish_jobs(self) -> None:
+        """The jobs that there are, and those that come, take no more time: a step of the test ends them, no clock."""
+        self.seconds = 0.0
+        for job in list(self.jobs.values()):
+            job.seconds = 0.0
+
     def file_url(self, job_id: str, index: int) -> str:
         """Signed as real links are: no part of it may ever be shown."""
         name = f"{quote(job_id, safe='')}/{index}.{self.pictures.format}"
@@ -254,9 +264,20 @@ class Service:
 
     async def _listen(self) -> None:
         if self._listener is None:
+            self._keep_port()
             listener = await asyncio.start_server(self._connected, "127.0.0.1", self.port, backlog=2048)
             self.port = listener.sockets[0].getsockname()[1]
             self._listener = listener
+
+    def _keep_port(self) -> None:
+        """Hold the port by a socket that never listens: any connection of this machine is given one that is free."""
+        if not self._keeps_port and sys.platform == "linux":
+            kept = socket.socket()
+            weakref.finalize(self, kept.close)
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", self.port))
+            self.port = kept.getsockname()[1]
+            self._keeps_port = True
 
     async def _refuse(self) -> None:
         if self._listener is not None:
