@@ -41,16 +41,20 @@ def missing() -> str:
 
 
 class Server:
-    """One server. `stop`, `start` and `cut` do what happens to servers."""
+    """One server. `stop`, `start` and `cut` do what happens to servers.
+
+    A socket that never listens keeps its port: any connection may be given one that is free while the server is away.
+    """
 
     def __init__(self) -> None:
         found = programs()
         assert found is not None
         self.programs = found
         self.folder = Path(tempfile.mkdtemp(prefix="imagegen-postgres-"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", 0))
+        self.port: int = self._kept.getsockname()[1]
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER)
         data = str(self.folder / "data")
@@ -72,6 +76,7 @@ class Server:
     def remove(self) -> None:
         with suppress(subprocess.SubprocessError, OSError):
             self.stop()
+        self._kept.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *words: str) -> None:
