@@ -111,10 +111,18 @@ def finished(process: "subprocess.Popen[str]", stdin: str = "") -> Ended:
 def next_line(process: "subprocess.Popen[str]", wanted: str) -> str:
     """Read stdout until a line holds each of `wanted` in turn; the wait is bounded."""
     assert process.stdout is not None
-    for line in process.stdout:
+    while line := _line(process.stdout.fileno()):
         if wanted in line:
             return line
     raise AssertionError(f"{wanted!r} never came: {process.stderr.read() if process.stderr else ''}")
+
+
+def _line(descriptor: int) -> str:
+    """Read one line and nothing behind it: what a buffer takes ahead, in the middle of a line too, `finished` lacks."""
+    data = b""
+    while not data.endswith(b"\n") and (byte := os.read(descriptor, 1)):
+        data += byte
+    return data.decode(errors="replace")
 
 
 def await_lines(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None:

@@ -67,7 +67,7 @@ WAYS: dict[str, Callable[[Path, Path], None]] = {"renamed": renamed, "restored":
 
 
 class Held(DreaminaServer):
-    """Its fourth task and those that follow run until the test finishes them: no machine is too late for what is at work."""
+    """Its fourth task and those that follow run until the test finishes them."""
 
     def add_job(self, job_id: str, payload: dict[str, Any], *, seconds: float | None = None) -> http.Job:
         is_held = self.seconds and len(self.jobs) >= FINISHED

@@ -317,6 +317,7 @@ def test_wishes_are_read_where_listen_gets_no_answer(way: tuple[Way, str], monke
     line, through = way
     line.cuts = at(b"LISTEN ")
     with closing(opened(through)) as store, closing(opened(through, process=ELSEWHERE)) as other:
+        assert isinstance(store, PostgresStore)
         (task,) = started(store)
         store.listen()
         other.request_cancel([task.id])
