@@ -32,8 +32,8 @@ from tests.test_store import become, one, started
 
 JOB = Job("job-1")
 Found = TypeVar("Found")
-LEAVES_WITHIN_S = 0.9 * MAX_SILENCE_S
-"""Seconds for an end that is hurried, which needs about two of them; any other waits for MAX_SILENCE_S at least."""
+LEAVES_WITHIN_S = 15.0
+"""Seconds for an end that is hurried, which needs about two of them; any other takes more than twenty."""
 FAR_S = 300.0
 CLOSES_LATE = {
     "imagegen_cli.storage.postgres_connection:MAX_CLOSE_S": FAR_S,
