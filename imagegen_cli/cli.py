@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -861,16 +861,25 @@ def _leave(code: int, *, ran: bool = False) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """Exit with `code`, also when the reader of stdout has gone away, and when Ctrl-C is pressed meanwhile."""
+    """Exit with `code`, also when the reader of stdout has gone away, and when a signal comes meanwhile.
+
+    Several come together where a terminal goes away: its kernel and its shell say so.
+    """
     import _signal  # type: ignore[import-not-found]  # noqa: PLC0415 - `signal` loads more than all that is done here
     import atexit  # noqa: PLC0415
 
-    if _signal.getsignal(_signal.SIGINT) is not _signal.SIG_IGN:
-        _signal.signal(_signal.SIGINT, lambda _number, _frame: os._exit(code or 130))
-        atexit.register(_signal.signal, _signal.SIGINT, _signal.SIG_IGN)  # Python's own end would restore the default
+    for name, own in (("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)):
+        number = getattr(_signal, name, None)
+        if number is not None and _signal.getsignal(number) is not _signal.SIG_IGN:
+            _signal.signal(number, _leaving(code or own))
+            atexit.register(_signal.signal, number, _signal.SIG_IGN)  # Python's own end would restore the default
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     sys.exit(code)
+
+
+def _leaving(code: int) -> Callable[[int, object], None]:
+    return lambda _number, _frame: os._exit(code)
 
 
 def _report_unwritten(why: str) -> None:

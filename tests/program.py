@@ -7,7 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,18 @@ class Program:
         path = self.home / "config.toml"
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
+
+    def set_limits(self, limits: Mapping[str, float]) -> None:
+        """Change limits of every process, named `module:name`.
+
+        A test of one limit moves the next one so far away that no busy machine takes the one for the other.
+        """
+        folder = self.folder / "limits"
+        folder.mkdir()
+        named = [(*key.split(":"), value) for key, value in limits.items()]
+        lines = [f"import {module}; {module}.{name} = {value}\n" for module, name, value in named]
+        (folder / "sitecustomize.py").write_text("".join(lines), encoding="utf-8")
+        self.more["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {
@@ -120,10 +132,18 @@ def finished(process: "subprocess.Popen[str]", stdin: str = "") -> Ended:
 def next_line(process: "subprocess.Popen[str]", wanted: str) -> str:
     """Read stdout until a line holds each of `wanted` in turn; the wait is bounded."""
     assert process.stdout is not None
-    for line in process.stdout:
+    while line := _line(process.stdout.fileno()):
         if wanted in line:
             return line
     raise AssertionError(f"{wanted!r} never came: {process.stderr.read() if process.stderr else ''}")
+
+
+def _line(descriptor: int) -> str:
+    """Read one line and nothing behind it: what a buffer takes ahead, in the middle of a line too, `finished` lacks."""
+    data = b""
+    while not data.endswith(b"\n") and (byte := os.read(descriptor, 1)):
+        data += byte
+    return data.decode(errors="replace")
 
 
 def await_lines(process: "subprocess.Popen[str]", wanted: Iterable[str]) -> None:

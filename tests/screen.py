@@ -16,9 +16,10 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 import pyte
 
@@ -32,9 +33,38 @@ UNSEEN = dict.fromkeys(map(ord, "\u200c\u200d\u200e\ufe0e\ufe0f"))
 """Characters without a width: the emulator would drop all text that follows one of them."""
 
 
+FRAME = 2026 << 5
+"""The mode of a terminal while a frame comes, as the emulator keeps it."""
+
+
 class Emulator(pyte.HistoryScreen):
+    """It shows a frame whole or not at all: a test that looks while one comes sees the one before."""
+
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        self._before: tuple[list[str], int] | None = None
+        super().__init__(*sizes, **options)
+
     def draw(self, data: str) -> None:
         super().draw(data.translate(UNSEEN))
+
+    def set_mode(self, *modes: int, **kinds: Any) -> None:
+        super().set_mode(*modes, **kinds)
+        if FRAME in self.mode and self._before is None:
+            self._before = self.shown()
+
+    def reset_mode(self, *modes: int, **kinds: Any) -> None:
+        super().reset_mode(*modes, **kinds)
+        if FRAME not in self.mode:
+            self._before = None
+
+    def shown(self) -> tuple[list[str], int]:
+        """The lines of the screen, and how many have scrolled out above them."""
+        return self._before or (self.display, len(self.history.top))
+
+    def end_frame(self) -> None:
+        """Show what came of a frame whose program is gone."""
+        self.mode.discard(FRAME)
+        self._before = None
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
         """Keep the lines that scroll out at the top, as terminals do."""
@@ -83,15 +113,16 @@ class Screen:
     def text(self) -> str:
         """What is on the screen now, without blank line ends."""
         with self._changed:
-            return "\n".join(line.rstrip() for line in self.emulator.display).rstrip()
+            return "\n".join(line.rstrip() for line in self.emulator.shown()[0]).rstrip()
 
     @property
     def scrollback(self) -> str:
         """All lines that have scrolled out, and the screen."""
         with self._changed:
-            columns = self.emulator.columns
-            above = ["".join(row[x].data for x in range(columns)).rstrip() for row in self.emulator.history.top]
-        return "\n".join([*above, self.text])
+            columns, (_, count) = self.emulator.columns, self.emulator.shown()
+            rows = islice(self.emulator.history.top, count)
+            above = ["".join(row[x].data for x in range(columns)).rstrip() for row in rows]
+            return "\n".join([*above, self.text])
 
     @property
     def cursor_hidden(self) -> bool:
@@ -196,6 +227,8 @@ class Program(Screen):
         """Its exit code, once it has ended by itself and everything that it wrote has arrived."""
         code = int(self._control_word("exit", seconds))
         self.settle()
+        with self._changed:
+            self.emulator.end_frame()
         return code
 
     def stopped(self) -> None:

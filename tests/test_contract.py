@@ -63,7 +63,7 @@ from tests.doubles.http import ANY, Fault, Pictures, Reply
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which an answer that came at once counts as a hang."""
 SOON = 0.3
 """Seconds after which we stop waiting for a service that never ends its answer."""

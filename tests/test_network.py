@@ -27,7 +27,9 @@ from tests.doubles.proxy import Proxy, Refusal
 from tests.program import Program
 from tests.test_transports import OK, PROXIES, answering, certificate
 
-SHORT = httpx.Timeout(2.0, connect=0.3, pool=None)
+LONG = httpx.Timeout(60.0, connect=60.0, pool=None)
+"""For what answers: no busy machine takes it for silent."""
+SHORT = httpx.Timeout(2.0, connect=2.0, pool=None)
 ASKS = "407 Proxy Authentication Required"
 
 
@@ -48,10 +50,10 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def answer_to(url: str, *, paid: bool) -> Any:
+def answer_to(url: str, *, paid: bool, timeout: httpx.Timeout = LONG) -> Any:
     async def ask() -> Any:
         async with open_clients() as clients:
-            return await call(clients, "POST", url, paid=paid, json={}, timeout=SHORT)
+            return await call(clients, "POST", url, paid=paid, json={}, timeout=timeout)
 
     return asyncio.run(ask())
 
@@ -182,7 +184,7 @@ def test_a_refused_connection_was_never_sent(
     with Proxy(refusal, socks=socks, status=status) as proxy:
         monkeypatch.setenv("all_proxy", proxy.url.replace("//", "//me:hunter22@") if not socks else proxy.url)
         with pytest.raises(TaskError) as caught:
-            answer_to("https://far.invalid/v1", paid=paid)
+            answer_to("https://far.invalid/v1", paid=paid, timeout=SHORT if refusal is Refusal.SILENCE else LONG)
     assert type(caught.value) is Unavailable
     assert f"127.0.0.1:{proxy.port}" in caught.value.message
     assert "hunter22" not in caught.value.message + str(caught.value.__cause__)
@@ -239,7 +241,7 @@ def test_a_certificate_that_is_not_trusted_names_the_variable(
     async def ask() -> int:
         async with answering(OK, tls=context) as server, open_clients() as clients:
             url = f"https://127.0.0.1:{server.port}/"
-            return (await call(clients, "GET", url, paid=paid, raw=True, timeout=SHORT)).status
+            return (await call(clients, "GET", url, paid=paid, raw=True, timeout=LONG)).status
 
     with Proxy(socks=way == "by SOCKS") as proxy:
         if way != "directly":
@@ -263,7 +265,7 @@ def test_plain_http_behind_https_is_said() -> None:
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         async with server, open_clients() as clients:
             url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return await call(clients, "POST", url, paid=True, timeout=SHORT)
+            return await call(clients, "POST", url, paid=True, timeout=LONG)
 
     client.trust.cache_clear()
     with pytest.raises(Unavailable, match="does not speak TLS"):

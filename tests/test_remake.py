@@ -260,7 +260,8 @@ def test_what_a_stranger_s_file_makes_dearer_is_asked_about(
 def test_on_a_terminal_a_person_is_asked_once_with_the_price(program: Program, server: WebUIServer) -> None:
     path = own_file(program.folder, marked(extra={"steps": "150"}))
     command = [sys.executable, "-m", "imagegen_cli", "run", "--from", str(path)]
-    home = {"IMAGEGEN_HOME": str(program.home), "NO_PROXY": "*"}
+    program.set_limits({"imagegen_cli.commands.console:READING_S": 0.0})
+    home = {"IMAGEGEN_HOME": str(program.home), "NO_PROXY": "*", **program.more}
     for answer, code, count in (("n", 2, 0), ("y", 0, 1)):
         with OnAScreen(command, environ=home, cwd=program.folder) as run:
             run.wait_for("chose steps=150")

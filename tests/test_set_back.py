@@ -1,7 +1,6 @@
 """A history that was set back to an earlier state: a backup that was restored, or a server that was behind."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -18,7 +17,7 @@ from imagegen_cli.storage.records import Filter, PlanChangedError
 from imagegen_cli.storage.store import Store
 from tests import postgres
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Pictures
+from tests.doubles.http import UNTIL_FINISHED, Pictures
 from tests.histories import KINDS, Place, opened, outside, place
 from tests.program import LIMIT, Program, finished
 from tests.test_shared_store import ELSEWHERE, STUDIO, queued
@@ -405,7 +404,7 @@ CONFIG = '\n[providers.studio]\nkind = "dreamina"\nbase_url = "{url}"\npoll = 0.
 
 @pytest.fixture
 def server() -> Iterator[DreaminaServer]:
-    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=math.inf) as server:
+    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=UNTIL_FINISHED) as server:
         yield server
 
 

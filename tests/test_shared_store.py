@@ -37,7 +37,7 @@ from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests import postgres
 from tests.histories import KINDS, Place, opened, outside, place
-from tests.test_store import become, ids, numbered, one, planned, started
+from tests.test_store import beat, become, ids, numbered, one, planned, started
 
 JOB = Job("job-1")
 ELSEWHERE = Process("elsewhere", 1, "then", "another machine")
@@ -452,14 +452,14 @@ def test_a_process_elsewhere_lives_by_the_clock_of_the_server_alone(
         monkeypatch.setattr(time, "time", lambda: real() + 600)
         assert one(store, task).is_owned
         assert store.may_be_silent(), "it was not heard of since this process first looked"
-        other._change(*other._leases.heartbeat())
+        beat(other)
         assert not store.may_be_silent()
         put_off(address, SILENT_S / 2)
         assert one(store, task).is_owned
         assert store.may_be_silent(), "it should have been heard of"
         put_off(address, SILENT_S / 2 + 1)
         assert not one(store, task).is_owned
-        other._change(*other._leases.heartbeat())
+        beat(other)
         assert one(store, task).is_owned
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Fault, Pictures, Reply, Request
+from tests.doubles.http import UNTIL_FINISHED, Fault, Pictures, Reply, Request
 from tests.histories import outside
-from tests.program import Program, finished, take, waits
+from tests.program import LIMIT, Program, finished, take, waits
 from tests.test_cli import CONFIG
 from tests.test_studio import studio
 
@@ -37,6 +37,13 @@ SIGNALS = {
 }
 BETWEEN_S = 0.05
 """Seconds between two signals: two that arrive together count as one."""
+FAR_S = 300.0
+"""Seconds that no test waits for."""
+ENGINE, SESSION = "imagegen_cli.engine", "imagegen_cli.commands.session"
+STOP = {f"{ENGINE}.runner:CANCEL_GRACE_S": FAR_S, f"{ENGINE}.task_flow:CANCEL_GRACE_S": FAR_S}
+LAST_ANSWERS = {f"{SESSION}:LAST_ANSWERS_S": FAR_S}
+PATIENT = STOP | LAST_ANSWERS | {f"{SESSION}:HANGUP_WAIT_S": FAR_S, f"{SESSION}:HANGUP_BURST_S": FAR_S}
+"""Each limit for an answer that comes, and that within which SIGHUP is one signal: a busy machine meets none."""
 
 
 class Late(DreaminaServer):
@@ -61,7 +68,7 @@ def program(tmp_path: Path, server: Late) -> Program:
 
 
 def until(found: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT
     while not found():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -95,6 +102,7 @@ def prepared(program: Program, command: str, server: Late) -> list[str]:
 
 def nothing_is_lost(program: Program, server: Late) -> None:
     """What was sent is fetched without a further payment; what was not sent is known to be so."""
+    server.let_end()
     sent = len(server.jobs)
     assert program.run("resume", "-q").code in (0, 4)
     tasks = program.tasks()
@@ -108,9 +116,13 @@ def nothing_is_lost(program: Program, server: Late) -> None:
 def test_a_signal_in_the_middle_of_a_submit_loses_no_receipt(
     program: Program, server: Late, command: str, signals: tuple[signal.Signals, ...], code: int
 ) -> None:
-    process = program.start(*prepared(program, command, server))
+    program.set_limits(PATIENT)
+    words = prepared(program, command, server)
+    server.seconds = UNTIL_FINISHED
+    process = program.start(*words)
     until(lambda: len(server.jobs) > 1 or process.poll() is not None)
     send(process, signals)
+    server.let_end()
     assert finished(process).code == code
     nothing_is_lost(program, server)
 
@@ -119,6 +131,8 @@ def test_a_signal_in_the_middle_of_a_submit_loses_no_receipt(
 def test_a_signal_to_the_studio_in_the_middle_of_a_submit_loses_no_receipt(
     program: Program, server: Late, signals: tuple[signal.Signals, ...], code: int
 ) -> None:
+    program.set_limits(PATIENT)
+    server.seconds = UNTIL_FINISHED
     with studio(program) as terminal:
         terminal.enter("a red house")
         until(lambda: server.jobs)
@@ -126,15 +140,56 @@ def test_a_signal_to_the_studio_in_the_middle_of_a_submit_loses_no_receipt(
             terminal.signal(number)
             until(partial(is_taken, terminal.pid, number))
             time.sleep(BETWEEN_S)
+        server.let_end()
         assert terminal.finish() == code
         assert terminal.is_given_back
     nothing_is_lost(program, server)
+
+
+AFTER_THE_END = """
+import os, signal
+import imagegen_cli.__main__ as program
+from imagegen_cli.commands.signals import note_end, signals
+program._end_by_code()
+try:
+    with signals(note_end):
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("not reached")
+finally:
+    print("the history is closed")
+"""
+AT_THE_VERY_END = """
+import os
+import imagegen_cli.__main__ as program
+from imagegen_cli import cli
+program._end_by_code()
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid()):
+        kill(own, {number:d})
+late = Late()
+print("the history is closed")
+cli._exit(143)
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [AFTER_THE_END, *(AT_THE_VERY_END.format(number=number) for number in (HUP, TERM))],
+    ids=["before the history is closed", "SIGHUP at the very end", "SIGTERM at the very end"],
+)
+def test_one_more_signal_after_the_one_that_ends_a_command_changes_nothing(program: Program, script: str) -> None:
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=program.folder, env=program.environment(), check=False, capture_output=True)
+    assert (ended.returncode, ended.stdout.decode()) == (143, "the history is closed\n")
 
 
 @pytest.mark.parametrize("words", [["run", "a cat"], ["run", "a cat", "--progress", "plain"]], ids=" ".join)
 def test_a_terminal_that_is_closed_in_the_middle_of_a_submit_loses_no_receipt(
     program: Program, server: Late, words: list[str]
 ) -> None:
+    program.set_limits(PATIENT)
+    server.seconds = UNTIL_FINISHED
     master, slave = pty.openpty()
 
     def take_terminal() -> None:
@@ -154,7 +209,7 @@ def test_a_terminal_that_is_closed_in_the_middle_of_a_submit_loses_no_receipt(
     try:
         until(lambda: server.jobs)
         os.close(master)
-        assert process.wait(20) == 129
+        assert process.wait(LIMIT) == 129
     finally:
         process.kill()
         process.wait()
@@ -217,19 +272,18 @@ def test_what_a_dead_process_left_is_told_as_resume_takes_it(
 
 @pytest.mark.parametrize("command", ["run", "work"])
 @pytest.mark.parametrize(
-    ("signals", "within_s"),
-    [((HUP,), 25), ((TERM, TERM), 9), ((INT, INT), 9), ((INT, INT, INT), 9)],
+    ("signals", "far"),
+    [((HUP,), {}), ((TERM, TERM), STOP), ((INT, INT), STOP), ((INT, INT, INT), STOP | LAST_ANSWERS)],
     ids=["SIGHUP", "SIGTERM twice", "Ctrl-C twice", "Ctrl-C three times"],
 )
 def test_a_submit_that_is_never_answered_keeps_no_process(
-    program: Program, server: Late, command: str, signals: tuple[signal.Signals, ...], within_s: float
+    program: Program, server: Late, command: str, signals: tuple[signal.Signals, ...], far: dict[str, float]
 ) -> None:
-    """The limits are between what is planned, 10, 2, 2 and 0 seconds, and what an answer or the next step has."""
+    """What is planned is 10, 2, 2 and 0 seconds. What earlier signals would leave is longer than the test waits."""
+    program.set_limits(far)
     words = prepared(program, command, server)
     server.fail("submit", Fault.STALL, times=None)
     process = program.start(*words)
     until(lambda: server.counts["submit"])
-    began = time.monotonic()
     send(process, signals)
     finished(process)
-    assert time.monotonic() - began < within_s

@@ -598,6 +598,11 @@ def test_a_lease_holds_as_long_as_its_process_lives(sqlite: Store, file: Path, c
 ELSEWHERE = Process("elsewhere", 1, "then", "another machine")
 
 
+def beat(store: Store) -> None:
+    with store._transaction():
+        store._db.execute(*store._leases.heartbeat())
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets seconds pass on the clock by which heartbeats are watched."""
@@ -614,7 +619,7 @@ def test_a_process_elsewhere_is_dead_when_its_heartbeat_was_watched_without_a_ch
         (task,) = started(other)
         assert sqlite.take([task.id])[0] == [], "it is seen for the first time"
         clock(SILENT_S + 1)
-        other._change(*other._leases.heartbeat())
+        beat(other)
         assert sqlite.take([task.id])[0] == [], "its heart has beaten since"
         clock(SILENT_S - 1)
         assert sqlite.take([task.id])[0] == [], "not watched for long enough"
@@ -634,7 +639,7 @@ def test_a_process_that_was_struck_out_and_goes_on_enters_itself_again(
         sqlite.take([])
         clock(SILENT_S + 1)
         assert ids(sqlite.take([claimed.id])[0]) == [claimed.id]
-        other._change(*other._leases.heartbeat())
+        beat(other)
         assert sqlite.orphans(9) == (0, []), "what was not claimed is carried again"
         assert sqlite.take([left.id])[0] == []
 

@@ -1,7 +1,6 @@
 """The program with a history that several machines share: settings, workers, accounts, budgets."""
 
 import json
-import math
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +18,7 @@ from imagegen_cli.storage.processes import Process
 from tests import postgres
 from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Pictures, Reply
+from tests.doubles.http import UNTIL_FINISHED, Pictures, Reply
 from tests.histories import KINDS, Place, opened, outside, place, place_of
 from tests.program import LIMIT, Program, finished, take
 from tests.team import teams
@@ -120,7 +119,7 @@ def test_a_picture_on_stdout_cannot_be_queued(program: Program) -> None:
 
 
 def test_ctrl_c_lets_what_was_sent_end_and_gives_the_rest_back(program: Program, server: DreaminaServer) -> None:
-    server.seconds = math.inf
+    server.seconds = UNTIL_FINISHED
     queue(program, 12)
     worker = program.start("work", "--progress", "plain")
     while len(server.jobs) < 3:
@@ -183,7 +182,7 @@ def test_a_worker_whose_tasks_others_gave_back_sends_none_twice(
     tmp_path: Path, server: DreaminaServer, kind: str
 ) -> None:
     """After a pause it finds its own tasks in the queue again, while its earlier flows still wait to be sent."""
-    server.seconds = math.inf
+    server.seconds = UNTIL_FINISHED
     program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
@@ -238,7 +237,7 @@ def test_connections_cut_and_a_server_restarted_in_mid_submit(tmp_path: Path, se
 
 def worker_at_work(folder: Path, server: DreaminaServer, kind: str) -> "tuple[Program, Place, subprocess.Popen[str]]":
     """A worker whose only task is at the service, as the history knows, with its program and its history."""
-    server.seconds = math.inf
+    server.seconds = UNTIL_FINISHED
     program, where = Program(folder, CONFIG.format(url=server.url)), place(kind, folder)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
@@ -316,7 +315,7 @@ def test_all_commands_that_send_hold_the_limit_of_the_account(
 def test_commands_with_a_file_do_not_wait_for_each_other_where_no_limit_of_the_account_is_set(
     tmp_path: Path, server: DreaminaServer, settings: str
 ) -> None:
-    server.seconds = math.inf
+    server.seconds = UNTIL_FINISHED
     program = Program(tmp_path)
     one_place(program, server, f"{settings}\n")
     program.configure((program.home / "config.toml").read_text().replace("concurrency = 4", "concurrency = 1"))
@@ -354,7 +353,7 @@ def test_a_refusal_pauses_the_other_commands_from_their_first_submit_on(
 def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_is_over(
     program: Program, server: DreaminaServer
 ) -> None:
-    server.seconds = math.inf
+    server.seconds = UNTIL_FINISHED
     one_place(program, server)
     queue(program, 1)
     worker = program.start("work", "-q")
@@ -382,7 +381,7 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
     program: Program, server: DreaminaServer, *, ends: bool
 ) -> None:
     """The places are those of a run of another process, which has them still, or has ended and left them."""
-    server.seconds = math.inf
+    server.seconds = UNTIL_FINISHED
     one_place(program, server)
     first = running(program, "run", "a fox")
     if ends:
@@ -407,7 +406,7 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
 def test_a_task_whose_status_queries_failed_keeps_its_place_while_the_service_may_work_on_it(
     program: Program, server: DreaminaServer, code: int
 ) -> None:
-    server.seconds = math.inf
+    server.seconds = UNTIL_FINISHED
     one_place(program, server)
     server.fail("query", Reply.json({"error": "no"}, code), times=None)
     failed = program.run("run", "a fox", "-p", "studio", "-q")

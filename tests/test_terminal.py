@@ -14,7 +14,7 @@ import pytest
 
 from tests.doubles.comfyui import ComfyServer
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Fault, Pictures, Service
+from tests.doubles.http import UNTIL_FINISHED, Fault, Pictures, Service
 from tests.program import Program as Plain, without_site
 from tests.screen import DEADLINE, Program
 from tests.test_cli import CONFIG
@@ -40,6 +40,13 @@ def terminal(
     environ |= {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUTF8": "1", "NO_PROXY": "*", **(more or {})}
     with Program([sys.executable, "-m", "imagegen_cli", *words], environ=environ, cwd=folder, **size) as program:
         yield program
+
+
+@pytest.fixture
+def held(server: DreaminaServer) -> DreaminaServer:
+    """The same server, whose tasks run until the test finishes them."""
+    server.seconds = UNTIL_FINISHED
+    return server
 
 
 def restored(program: Program) -> bool:
@@ -113,22 +120,25 @@ def test_what_is_typed_during_a_run_makes_pauses_and_cancels_nothing(
     assert "add:" not in program.scrollback
 
 
-def test_q_lets_what_was_sent_finish_and_sends_no_more(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", *(f"第{n}只猫 #slow" for n in range(5)), "-j", "2") as program:
+def test_q_lets_what_was_sent_finish_and_sends_no_more(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", *(f"第{n}只猫" for n in range(5)), "-j", "2") as program:
         program.wait_for("2 running, 3 waiting")
         stop(program, "w")
         program.wait_for("3 cancelled")
+        held.let_end()
         assert program.finish(30) == 1
         assert "2 done (8 pictures), 3 cancelled" in program.text
         assert restored(program)
-    assert server.counts["submit"] == 2
-    assert server.counts["cancel"] == 0
+    assert held.counts["submit"] == 2
+    assert held.counts["cancel"] == 0
 
 
-def test_q_that_is_answered_with_no_goes_on(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+def test_q_that_is_answered_with_no_goes_on(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", "a cat", "a dog") as program:
         program.wait_for("2 running")
         stop(program, "n")
+        program.wait(lambda: "stop?" not in program.text, "the table")
+        held.let_end()
         assert program.finish(30) == 0
 
 
@@ -159,17 +169,19 @@ def test_a_prompt_that_cannot_be_added_stays_in_its_line(tmp_path: Path, server:
     assert server.counts["submit"] == 1
 
 
-def test_pasted_lines_are_tasks_when_enter_says_so(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+def test_pasted_lines_are_tasks_when_enter_says_so(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", "a cat", "a dog") as program:
         program.wait_for("2 running")
         turn(program)
         program.press("\x1b[200~雪山\r\n\r\n  a fox \r\na hen\r\n\x1b[201~")
         program.wait_for("3 lines: enter adds 3 tasks · tab makes one prompt")
-        assert server.counts["submit"] == 2
+        assert held.counts["submit"] == 2
         program.press("\r")
+        program.wait_for("0/5")
+        held.let_end()
         assert program.finish(30) == 0
         assert "5 done" in program.text
-    added = [request.json()["prompt"] for request in server.requests_of("submit")][2:]
+    added = [request.json()["prompt"] for request in held.requests_of("submit")][2:]
     assert sorted(added) == ["a fox", "a hen", "雪山"]
 
 
@@ -214,7 +226,7 @@ def test_two_hundred_tasks_never_overflow_the_screen(
 
 
 def test_a_storm_of_resizes_leaves_a_clean_screen(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", *(f"cat {n} #slow" for n in range(12)), "-j", "4") as program:
+    with terminal(tmp_path, server, "run", *(f"cat {n} #never" for n in range(12)), "-j", "4") as program:
         program.wait_for("4 running")
         for columns, lines in [(40, 10), (120, 40), (20, 5), (200, 50), (33, 7), (80, 24)] * 3:
             program.resize(columns, lines)
@@ -224,59 +236,63 @@ def test_a_storm_of_resizes_leaves_a_clean_screen(tmp_path: Path, server: Dreami
         assert restored(program)
 
 
-def test_another_prompt_is_added_while_others_run(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+def test_another_prompt_is_added_while_others_run(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", "a cat", "a dog") as program:
         program.wait_for("2 running")
         add(program, "一只新的狐狸")
         program.wait_for("0/3")
+        held.let_end()
         assert program.finish(30) == 0
-    assert [request.json()["prompt"] for request in server.requests_of("submit")][2] == "一只新的狐狸"
+    assert [request.json()["prompt"] for request in held.requests_of("submit")][2] == "一只新的狐狸"
 
 
-def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Path, server: DreaminaServer) -> None:
-    server.seconds = 4.0
-    with terminal(tmp_path, server, "run", "a cat", "a dog") as program:
+def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", "a cat", "a dog") as program:
         program.wait_for("2 running")
         turn(program)
         program.press("a")
         program.wait_for("add:")
         program.press("o")  # text that follows the letter of a key at once would wait for one more enter
         slowly(program, "ne ", after="o")
+        held.let_end()
         program.wait_for("close and end")
         slowly(program, "more", after="one ")
         program.send("\r")
         assert program.finish(30) == 0
         assert "3 tasks: 3 done" in program.text
         assert restored(program)
-    assert [request.json()["prompt"] for request in server.requests_of("submit")] == ["a cat", "a dog", "one more"]
+    assert [request.json()["prompt"] for request in held.requests_of("submit")] == ["a cat", "a dog", "one more"]
 
 
 @pytest.mark.parametrize(("keys", "code"), [("\x1b", 0), ("\x03", 130)], ids=["escape", "Ctrl-C"])
-def test_typing_no_more_ends_a_run_that_is_over(tmp_path: Path, server: DreaminaServer, keys: str, code: int) -> None:
-    server.seconds = 4.0
-    with terminal(tmp_path, server, "run", "a cat") as program:
+def test_typing_no_more_ends_a_run_that_is_over(tmp_path: Path, held: DreaminaServer, keys: str, code: int) -> None:
+    with terminal(tmp_path, held, "run", "a cat") as program:
         program.wait_for("running")
         turn(program)
         program.press("a")
         program.wait_for("add:")
         program.send("never sent")
+        program.wait_for("add: never sent")
+        held.let_end()
         program.wait_for("close and end")
         program.send(keys)
         assert program.finish() == code
         assert restored(program)
-    assert server.counts["submit"] == 1
+    assert held.counts["submit"] == 1
 
 
-def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", "a cat #slow", "a dog #slow") as program:
+def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", "a cat", "a dog") as program:
         program.wait_for("2 running")
         turn(program)
         program.press("\x1b[200~xqc y\n\x1b[201~")
         program.wait_for("add: xqc y")
-        assert server.counts["submit"] == 2
+        assert held.counts["submit"] == 2
         program.press("\r")
+        program.wait_for("0/3")
+        held.let_end()
         assert program.finish(30) == 0
-    assert server.requests_of("submit")[2].json()["prompt"] == "xqc y"
+    assert held.requests_of("submit")[2].json()["prompt"] == "xqc y"
 
 
 def test_what_resumes_offers_no_other_prompt(tmp_path: Path, server: DreaminaServer) -> None:
@@ -296,10 +312,13 @@ def test_what_resumes_offers_no_other_prompt(tmp_path: Path, server: DreaminaSer
 
 
 def test_a_prompt_that_is_added_to_an_old_task_is_made_alike(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", "a cat #slow", "-m", "2.1", "--ratio", "16:9") as program:
+    with terminal(tmp_path, server, "run", "a cat", "-m", "2.1", "--ratio", "16:9") as program:
         assert program.finish(30) == 0
+    server.seconds = UNTIL_FINISHED
     with terminal(tmp_path, server, "again", "1") as program:
         add(program, "a fox")
+        program.wait(lambda: server.counts["submit"] == 3, "the third submit")
+        server.let_end()
         assert program.finish(30) == 0
     first, again, added = (
         request.json() | {"seed": None} for request in server.requests_of("submit")
@@ -323,18 +342,19 @@ def test_a_task_is_chosen_looked_at_and_helped_with(tmp_path: Path, server: Drea
         assert restored(program)
 
 
-def test_x_cancels_all_that_wait(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", "a cat #slow", "a dog", "a fox", "-j", "1") as program:
+def test_x_cancels_all_that_wait(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", "a cat", "a dog", "a fox", "-j", "1") as program:
         program.wait_for("1 running, 2 waiting")
         turn(program)
         program.send("x")
         program.wait_for("cancel all 2 that wait?")
         program.press("y")
         program.wait_for("2 cancelled")
+        held.let_end()
         assert program.finish(30) == 1
         assert program.scrollback.count("cancelled: not sent, nothing spent") == 2
         assert "2 3 not sent, nothing spent; to send them: imagegen retry 2 3" in program.scrollback
-    assert server.counts["submit"] == 1
+    assert held.counts["submit"] == 1
 
 
 def test_o_opens_the_folder(tmp_path: Path, server: DreaminaServer) -> None:
@@ -379,18 +399,18 @@ def test_the_chosen_task_is_cancelled_after_a_question(tmp_path: Path, server: D
         assert restored(program)
 
 
-def test_space_pauses_what_is_not_sent(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", *(f"cat {n}" for n in range(6)), "-j", "1") as program:
-        program.wait_for("waiting")
+def test_space_pauses_what_is_not_sent(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", *(f"cat {n}" for n in range(6)), "-j", "1") as program:
+        program.wait_for("1 running, 5 waiting")
         turn(program)
         program.press(" ")
         program.wait_for("paused, space continues")
-        sent = server.counts["submit"]
-        program.wait(lambda: "running" not in program.text.replace("0 running", ""), "the running one to end")
-        assert server.counts["submit"] <= sent + 1
+        held.let_end()
+        program.wait_for("5 waiting, 1 done")
+        assert held.counts["submit"] == 1
         program.press(" ")
         assert program.finish(30) == 0
-    assert server.counts["submit"] == 6
+    assert held.counts["submit"] == 6
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -431,13 +451,14 @@ def test_ctrl_c_twice_says_what_goes_on_with_a_picture_that_was_being_saved(
         assert restored(program)
 
 
-def test_ctrl_z_and_fg(tmp_path: Path, server: DreaminaServer) -> None:
-    with terminal(tmp_path, server, "run", "a cat #slow") as program:
+def test_ctrl_z_and_fg(tmp_path: Path, held: DreaminaServer) -> None:
+    with terminal(tmp_path, held, "run", "a cat") as program:
         program.wait_for("running")
         program.send("\x1a")
         program.stopped()
         assert restored(program)
         program.foreground()
+        held.let_end()
         assert program.finish(30) == 0
         assert restored(program)
 

@@ -24,9 +24,9 @@ from imagegen_cli.display.theme import theme_for
 from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Pictures
+from tests.doubles.http import UNTIL_FINISHED, Pictures
 from tests.histories import KINDS, Place, opened, place
-from tests.program import Program, finished
+from tests.program import Program, finished, next_line
 from tests.screen import Program as OnScreen
 from tests.test_cli import CONFIG
 from tests.test_display_board import task
@@ -130,18 +130,24 @@ def test_no_task_is_counted_twice_while_a_worker_takes_them_and_gives_them_back(
 ) -> None:
     prompts = [f"prompt {number}" for number in range(8)]
     team.queue(*prompts)
-    server.seconds = 0.6
+    server.seconds = UNTIL_FINISHED
     sums = set[int]()
 
     def is_left_with(words: str, screen: OnScreen) -> bool:
         sums.add(told(screen))
         return words in screen.text
 
+    def is_sent(count: int, screen: OnScreen) -> bool:
+        return is_left_with("1 running", screen) and len(server.jobs) == count
+
     with terminal(team.program.folder, server, "work", "-j", "1", more=team.program.more, lines=24) as worker:
-        worker.wait(lambda: is_left_with("2 done", worker), "two tasks that are done")
-        server.seconds = 4
-        worker.wait(lambda: is_left_with("4 done", worker), "a long one")
+        for count in range(1, 5):
+            worker.wait(partial(is_sent, count, worker), "the next")
+            list(server.jobs.values())[-1].seconds = 0.0
+            worker.wait(partial(is_left_with, f"{count} done", worker), f"{count} done")
+        worker.wait(partial(is_sent, 5, worker), "one that is sent")
         worker.signal(signal.SIGTERM)
+        list(server.jobs.values())[-1].seconds = 0.0
         worker.wait(lambda: is_left_with("5 done", worker), "the end of what was sent")
     assert max(sums) == len(prompts), sums
 
@@ -201,13 +207,17 @@ def test_a_run_that_another_host_begins_joins_the_table(team: Team) -> None:
 @pytest.mark.parametrize("team", KINDS, indirect=True)
 def test_watch_goes_on_while_workers_take_more_of_the_list(team: Team) -> None:
     team.queue(*(f"{prompt} {number}" for number in range(4) for prompt in PROMPTS))
+    team.server.seconds = UNTIL_FINISHED
     worker = team.program.start("work", "--once", "-q", "-j", "1")
     while not team.server.jobs:
         assert worker.poll() is None
         time.sleep(0.01)
-    watch = team.program.run("watch", "--progress", "plain")
+    watch = team.program.start("watch", "--progress", "json")
+    next_line(watch, '"running"')
+    team.server.let_end()
+    watched = finished(watch)
     assert finished(worker).code == 0
-    assert "16 done" in watch.out + watch.err
+    assert watched.objects[-1]["done"] == 16
 
 
 # The column

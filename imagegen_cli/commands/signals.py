@@ -1,6 +1,7 @@
 """Signals that end a command, as exit codes."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -26,7 +27,9 @@ def ended_by() -> int:
 def signals(handle: Callable[[int], None]) -> Iterator[None]:
     """Call `handle` with the exit code of a signal. These are plain handlers: an event loop has none on Windows.
 
-    A signal that was ignored at the start stays ignored: `nohup` and `&` in a script rely on it.
+    A signal that was ignored at the start stays ignored: `nohup` and `&` in a script rely on it. Where a signal has
+    ended the command, one more ends what is left in good order too, so that the history is closed: a terminal that
+    goes away is told by its kernel and by its shell, and the second of them may come late.
     """
     before = {}
     for name, code in SIGNALS.items():
@@ -37,7 +40,12 @@ def signals(handle: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            is_python = handler is signal.default_int_handler
+            signal.signal(number, _leave if ended_by() and not is_python else handler)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(ended_by())
 
 
 def _handler(handle: Callable[[int], None], code: int) -> Callable[[int, FrameType | None], None]:

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -35,10 +36,12 @@ from urllib.parse import quote
 from tests.doubles.messages import Fault, Part, Reply, Request, read_body, read_head
 from tests.doubles.pictures import Pictures
 
-__all__ = ["ANY", "CONNECT", "Fault", "Job", "Part", "Pictures", "Reply", "Request", "Service"]
+__all__ = ["ANY", "CONNECT", "UNTIL_FINISHED", "Fault", "Job", "Part", "Pictures", "Reply", "Request", "Service"]
 
 ANY = "any"
 CONNECT = "connect"
+UNTIL_FINISHED = 3600.0
+"""Seconds of a job that lives until the test finishes it: it is never over before, however busy the machine is."""
 
 
 INSTEAD: dict[Fault, Reply] = {
@@ -113,7 +116,7 @@ class Service:
     ) -> None:
         """`seconds` and `polls`: how long new jobs take; `polls` 0 means that the first query finds the job done.
 
-        With `math.inf` seconds a job lasts until the test says `let_end`, however busy the machine is.
+        With `UNTIL_FINISHED` seconds a job lasts until the test says `let_end`, however busy the machine is.
         """
         self.port = port
         self.seconds = seconds
@@ -131,6 +134,7 @@ class Service:
         self._bugs: list[Exception] = []
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
         self._listener: asyncio.Server | None = None
+        self._keeps_port = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
@@ -263,9 +267,20 @@ class Service:
 
     async def _listen(self) -> None:
         if self._listener is None:
+            self._keep_port()
             listener = await asyncio.start_server(self._connected, "127.0.0.1", self.port, backlog=2048)
             self.port = listener.sockets[0].getsockname()[1]
             self._listener = listener
+
+    def _keep_port(self) -> None:
+        """Hold the port by a socket that never listens: any connection of this machine is given one that is free."""
+        if not self._keeps_port and sys.platform == "linux":
+            kept = socket.socket()
+            weakref.finalize(self, kept.close)
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", self.port))
+            self.port = kept.getsockname()[1]
+            self._keeps_port = True
 
     async def _refuse(self) -> None:
         if self._listener is not None:
