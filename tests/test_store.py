@@ -599,8 +599,9 @@ ELSEWHERE = Process("elsewhere", 1, "then", "another machine")
 
 
 def beat(store: Store) -> None:
+    statement, *values = store._leases.heartbeat()
     with store._transaction():
-        store._db.execute(*store._leases.heartbeat())
+        store._db.execute(statement, values)
 
 
 @pytest.fixture
