@@ -6,7 +6,6 @@
 import atexit
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -15,7 +14,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tests.ports import PortHold
+
 USER = "postgres"
+QUIET = "-c autovacuum=off -c checkpoint_timeout=1d -c wal_level=minimal -c max_wal_senders=0"
+"""Nothing is written at a moment of the server's own: its background would keep the number of a transaction that the
+test lets be lost in a crash, or take one."""
 _numbers = count(1)
 
 
@@ -48,9 +52,8 @@ class Server:
         assert found is not None
         self.programs = found
         self.folder = Path(tempfile.mkdtemp(prefix="imagegen-postgres-"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self._hold = PortHold()
+        self.port = self._hold.port
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER)
         data = str(self.folder / "data")
@@ -61,7 +64,7 @@ class Server:
     def start(self) -> None:
         options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-            " -c fsync=off -c max_connections=200"
+            f" -c fsync=off -c max_connections=200 {QUIET}"
         )
         data, log = str(self.folder / "data"), str(self.folder / "log")
         self._run("pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")

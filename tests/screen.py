@@ -24,7 +24,7 @@ import pyte
 
 from imagegen_cli.display.controls import QUIET_S
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 LEADER = str(Path(__file__).with_name("leader.py"))
 UNSEEN = dict.fromkeys(map(ord, "\u200c\u200d\u200e\ufe0e\ufe0f"))
 """Characters without a width: the emulator would drop all text that follows one of them."""

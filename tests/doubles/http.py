@@ -16,6 +16,7 @@ subprocesses can all talk to it. A bug in `answer` is answered with 599 and rais
 """
 
 import asyncio
+import math
 import os
 import socket
 import struct
@@ -34,12 +35,14 @@ from urllib.parse import quote
 
 from tests.doubles.messages import Fault, Part, Reply, Request, read_body, read_head
 from tests.doubles.pictures import Pictures
+from tests.ports import PortHold
 
 __all__ = ["ANY", "CONNECT", "Fault", "Job", "Part", "Pictures", "Reply", "Request", "Service"]
 
 ANY = "any"
 CONNECT = "connect"
-
+HELD = math.inf
+"""The `seconds` of a job that lasts until the test calls `release`."""
 
 INSTEAD: dict[Fault, Reply] = {
     Fault.GARBAGE: Reply.file(bytes(range(256)) * 3, "application/octet-stream"),
@@ -117,6 +120,8 @@ class Service:
         self.polls = polls
         self.pictures = pictures or Pictures()
         self.files_url = ""
+        self._holds = True
+        self._hold: PortHold | None = None
         self.counts: Counter[str] = Counter()
         self.peak: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
@@ -182,10 +187,22 @@ class Service:
 
     def add_job(self, job_id: str, payload: dict[str, Any], *, seconds: float | None = None) -> Job:
         length = self.seconds if seconds is None else seconds
+        length = 0.0 if length == HELD and not self._holds else length
         self.jobs[job_id] = job = Job(job_id, payload, time.monotonic(), length, self.polls)
         self._inside["jobs"] += 1
         self.peak["jobs"] = max(self.peak["jobs"], self._inside["jobs"])
         return job
+
+    def release(self) -> None:
+        """Let every job end that is `HELD`, and hold none from now on. A time instead would be over too soon or too late."""
+        self._holds = False
+        for job in list(self.jobs.values()):
+            job.seconds = 0.0 if job.seconds == HELD else job.seconds
+
+    async def work(self, job: Job) -> None:
+        """Be at work on it for its seconds, or until `release`."""
+        while (left := job.started_at + job.seconds - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.02))
 
     def charge(self, job: Job, amount: str | float | Decimal) -> float:
         """Write on the bill what a job costs in all; the same as a number for JSON."""
@@ -254,7 +271,9 @@ class Service:
 
     async def _listen(self) -> None:
         if self._listener is None:
-            listener = await asyncio.start_server(self._connected, "127.0.0.1", self.port, backlog=2048)
+            if self._hold is None:
+                self._hold = PortHold(self.port)
+            listener = await asyncio.start_server(self._connected, "127.0.0.1", self._hold.port, backlog=2048)
             self.port = listener.sockets[0].getsockname()[1]
             self._listener = listener
 
