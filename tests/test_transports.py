@@ -75,7 +75,7 @@ def with_clients(work: Callable[[Clients], Awaitable[Any]]) -> Any:
 
 
 def failure(url: str, *, paid: bool, silence_s: float = LIMIT) -> tuple[Exception, TaskError]:
-    """The error that the client raises, and the error of ours that `call` makes of it; an answer may take `silence_s`."""
+    """The error that the client raises, and the error of ours that `call` makes of it."""
     timeout = httpx.Timeout(LIMIT, read=silence_s, pool=None)
 
     async def twice(clients: Clients) -> tuple[Exception, TaskError]:
@@ -507,7 +507,7 @@ def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
 def test_so_many_questions_at_once_and_no_more() -> None:
     class Slow(Echo):
         async def answer(self, request: Request) -> Reply:
-            while self.peak["query"] < MAX_REPEATABLE_REQUESTS:
+            while self.peak["query"] < MAX_REPEATABLE_REQUESTS:  # noqa: ASYNC110 - it is a count
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.02)  # one more would come now
             return await super().answer(request)

