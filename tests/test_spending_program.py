@@ -373,7 +373,8 @@ def test_what_was_not_accepted_is_given_back_and_what_may_be_is_kept(tmp_path: P
             if fault is not None:
                 server.fail("submit", fault, times=None)  # type: ignore[arg-type]
             config += f'[providers.{name}]\nkind = "dreamina"\nbase_url = "{server.url}"\n'
-            config += f"poll = 0.02\ntimeout = {2 if name == 'late' else LIMIT:.0f}\nbusy_timeout = 0.1\n"
+            limit = 2 if name in ("away", "limited", "busy", "late") else LIMIT
+            config += f"poll = 0.02\ntimeout = {limit:.0f}\nbusy_timeout = 0.1\n"
             lines.append(f'{{"prompt": "a cat", "provider": "{name}"}}')
         prices = "[prices]\n" + "".join(f'"{name}/*" = "0.01usd"\n' for name in faults)
         program = Program(tmp_path, config + prices)
