@@ -20,6 +20,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import closing
@@ -84,12 +85,15 @@ class Aim:
     def __init__(self) -> None:
         self.victim: subprocess.Popen[str] | None = None
         self.aim: tuple[str, int] = ("", 0)
+        self.begins = threading.Lock()
+        """Held while a victim starts: its first step may come before this process knows it."""
 
     def shoot(self, step: str) -> bool:
-        wanted, left = self.aim
-        if step != wanted or self.victim is None:
-            return False
-        self.aim = (wanted, left - 1)
+        with self.begins:
+            wanted, left = self.aim
+            if step != wanted or self.victim is None:
+                return False
+            self.aim = (wanted, left - 1)
         if left != 1:
             return False
         self.victim.send_signal(signal.SIGKILL)
@@ -191,16 +195,17 @@ class Harness:
     def _killed(self, words: list[str], step: str, number: int) -> None:
         inside = step in INSIDE
         start = [sys.executable, "-c", KILLER, step, str(number)] if inside else [sys.executable, "-m", "imagegen_cli"]
-        process = subprocess.Popen(
-            [*start, *words],
-            cwd=self.program.folder,
-            env=self.program.environment(PYTHONPATH=str(Path(__file__).parents[1])),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.aim.victim, self.aim.aim = process, (step, number) if step in THERE else ("", 0)
+        with self.aim.begins:
+            process = subprocess.Popen(
+                [*start, *words],
+                cwd=self.program.folder,
+                env=self.program.environment(PYTHONPATH=str(Path(__file__).parents[1])),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            self.aim.victim, self.aim.aim = process, (step, number) if step in THERE else ("", 0)
         if step == "time":
             time.sleep(self.random.uniform(0.15, 0.9))
             process.kill()

@@ -6,7 +6,6 @@
 import atexit
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -15,7 +14,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tests.ports import PortHold
+
 USER = "postgres"
+QUIET = "-c autovacuum=off -c checkpoint_timeout=1d -c wal_level=minimal -c max_wal_senders=0"
+"""Nothing is written at a moment of the server's own: its background would keep the number of a transaction that the
+test lets be lost in a crash, or take one."""
 _numbers = count(1)
 
 
@@ -40,17 +44,6 @@ def missing() -> str:
     return ""
 
 
-def held_port() -> socket.socket:
-    """A free port of loopback that the kernel gives to nothing else, also while the server is stopped.
-
-    A socket that does not listen leaves it to a server that takes a used address.
-    """
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", 0))
-    return held
-
-
 class Server:
     """One server. `stop`, `start` and `cut` do what happens to servers."""
 
@@ -59,8 +52,8 @@ class Server:
         assert found is not None
         self.programs = found
         self.folder = Path(tempfile.mkdtemp(prefix="imagegen-postgres-"))
-        self._held = held_port()
-        self.port: int = self._held.getsockname()[1]
+        self._hold = PortHold()
+        self.port = self._hold.port
         if os.geteuid() == 0:
             shutil.chown(self.folder, USER)
         data = str(self.folder / "data")
@@ -71,7 +64,7 @@ class Server:
     def start(self) -> None:
         options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-            " -c fsync=off -c max_connections=200"
+            f" -c fsync=off -c max_connections=200 {QUIET}"
         )
         data, log = str(self.folder / "data"), str(self.folder / "log")
         self._run("pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
@@ -83,7 +76,6 @@ class Server:
         with suppress(subprocess.SubprocessError, OSError):
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._held.close()
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self.programs / program), *words]

@@ -16,6 +16,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ DEADLINE = 60.0
 LOOK_S = 0.1
 """Seconds between two looks for what no output tells of, such as the modes of the terminal."""
 LEADER = str(Path(__file__).with_name("leader.py"))
+NOT_TAKEN = "the answer came before the question can have been read"
 UNSEEN = dict.fromkeys(map(ord, "\u200c\u200d\u200e\ufe0e\ufe0f"))
 """Characters without a width: the emulator would drop all text that follows one of them."""
 
@@ -158,6 +160,23 @@ class Screen:
         """Read the screen first, as a person does: the table takes no key as meant that follows another at once."""
         time.sleep(QUIET_S + 0.1)
         self.send(keys)
+
+    def answer(self, keys: str, accepted: Callable[[], object]) -> None:
+        """Answer a question as a person does: read it, and answer once more where that is said to have come too soon.
+
+        A busy program may not have looked for an answer before it came, and then it does not take it.
+        """
+        while not accepted():
+            self.press(keys)
+            self.wait(partial(self._is_answered, accepted, self.refused), f"what {keys!r} comes to")
+
+    def _is_answered(self, accepted: Callable[[], object], refused_before: int) -> bool:
+        return bool(accepted()) or self.refused > refused_before
+
+    @property
+    def refused(self) -> int:
+        """How many answers have come too soon."""
+        return " ".join(self.scrollback.split()).count(NOT_TAKEN)
 
     def resize(self, columns: int, lines: int) -> None:
         with self._changed:

@@ -14,7 +14,7 @@ import pytest
 
 from imagegen_cli import __version__
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import CONNECT, UNTIL_FINISHED, Fault, Pictures, Reply
+from tests.doubles.http import CONNECT, HELD, Fault, Pictures, Reply
 from tests.program import Program, finished, interrupt, next_line, without_site
 
 CONFIG = """
@@ -434,12 +434,12 @@ def test_an_old_task_is_made_again_with_further_parameters(tmp_path: Path) -> No
 
 
 def test_watch_follows_another_process(studio: Program, server: DreaminaServer) -> None:
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     process = studio.start("run", "cat", "--json")
     next_line(process, '"running"')
     watch = studio.start("watch", "--progress", "json")
     next_line(watch, '"running"')
-    server.let_end()
+    server.release()
     watched = finished(watch)
     assert watched.code == 0
     assert watched.objects[-1]["done"] == 1

@@ -16,7 +16,7 @@ from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests.doubles import http
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import UNTIL_FINISHED, Pictures
+from tests.doubles.http import HELD, Pictures
 from tests.histories import outside
 from tests.program import Program, finished
 from tests.test_set_back import until
@@ -71,7 +71,7 @@ class Held(DreaminaServer):
 
     def add_job(self, job_id: str, payload: dict[str, Any], *, seconds: float | None = None) -> http.Job:
         is_held = self.seconds and len(self.jobs) >= FINISHED
-        return super().add_job(job_id, payload, seconds=UNTIL_FINISHED if is_held else seconds)
+        return super().add_job(job_id, payload, seconds=HELD if is_held else seconds)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_file_that_is_put_back_under_processes_is_noticed_and_nothing_is_paid_
     processes = started(program, command)
     until(lambda: len(server.jobs) >= 4 and is_everyone_at_work(history, len(processes)))
     WAYS[way](backup, history)
-    server.let_end()
+    server.release()
     ends = [finished(process) for process in processes]
     assert any("was set back to an earlier state, or is another one now" in end.err for end in ends), ends
     assert {end.code for end in ends} <= {3, 5}, ends

@@ -94,16 +94,17 @@ def test_a_low_screen_has_the_costs_behind_the_counts(house: House) -> None:
 
 
 def test_the_card_of_one_task_says_what_it_costs(house: House) -> None:
-    program = house.open("run", "a cat #slow")
+    program = house.open("run", "a cat #held")
     program.wait_for("reserved 0.04 usd")
-    assert program.finish(30) == 0
+    house.server.release()
+    assert program.finish() == 0
     assert "spent about 0.04 usd" in program.text
 
 
 def test_where_nothing_has_a_price_no_screen_says_a_word_about_it(house: House) -> None:
     house.plain.configure(CONFIG.format(url=house.server.url))
     program = house.open("run", "a cat #now", "a dog #slow")
-    assert program.finish(30) == 0
+    assert program.finish() == 0
     assert not re.search(r"spent|reserved|usd", program.scrollback)
     assert house.plain.run("list").out.count("?") == 0
 
@@ -133,11 +134,12 @@ def test_watch_tells_programs_the_costs(house: House) -> None:
 
 @SIZES
 def test_a_budget_that_is_reached_says_so_while_what_is_sent_finishes(house: House, columns: int, lines: int) -> None:
-    prompts = [f"第{number}只猫 #slow" for number in range(5)]
+    prompts = [f"第{number}只猫 #held" for number in range(5)]
     program = house.open("run", *prompts, "--budget", "0.09usd", columns=columns, lines=lines)
     whole = "budget reached: what is sent may finish, nothing new is sent"
     program.wait_for(whole if columns > 60 else "budget reached: nothing new is sent")
-    assert program.finish(30) == 6
+    house.server.release()
+    assert program.finish() == 6
     assert house.server.counts["submit"] == 2
     assert "3 tasks not sent" in " ".join(program.scrollback.split())
     assert restored(program)
@@ -168,7 +170,7 @@ def test_out_of_credits_holds_the_rest_until_space(house: House, columns: int, l
     turn(program)
     house.server.heal()
     program.press(" ")
-    assert program.finish(30) == 0
+    assert program.finish() == 0
     assert house.states() == ["done"] * 4
     assert "studio is out of credits: HTTP 402: Insufficient credits" in " ".join(program.scrollback.split())
     assert restored(program)
@@ -197,11 +199,12 @@ def test_a_second_refusal_holds_again_and_q_ends_with_the_command_that_goes_on(h
 
 def test_an_account_without_credits_can_be_left_while_what_was_sent_finishes(house: House) -> None:
     house.server.fail("submit", POOR, times=None, after=1)
-    program = house.open("run", "a cat #slow", "a dog", "a bird", columns=100)
+    program = house.open("run", "a cat #held", "a dog", "a bird", columns=100)
     program.wait_for("out of credits: 1 sent, 2 wait")
     stop(program, "w")
     program.wait(lambda: "out of credits: 1 sent" not in program.text, "the end of the wait")
-    assert program.finish(30) == 1
+    house.server.release()
+    assert program.finish() == 1
     assert house.states() == ["done", "cancelled", "cancelled"]
     assert "2 tasks not sent: HTTP 402: Insufficient credits; top up, then imagegen retry 2 3" in program.text
 
@@ -214,7 +217,7 @@ def test_the_only_task_of_a_run_waits_for_credits_too(house: House) -> None:
     turn(program)
     house.server.heal()
     program.press(" ")
-    assert program.finish(30) == 0
+    assert program.finish() == 0
 
 
 def test_off_a_terminal_the_rest_stays_unsent_and_the_last_line_goes_on(house: House) -> None:

@@ -6,7 +6,8 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from PIL import Image
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import ANY, CONNECT, Fault, Pictures, Reply, Request, Service
 from tests.doubles.pictures import whose
+from tests.program import LIMIT
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 0.2
-"""Seconds after which a stalled answer is given up."""
+PATIENCE = httpx.Timeout(LIMIT, read=0.2)
+"""With which a stalled answer is given up."""
 
 
 class Shop(Service):
@@ -45,8 +47,17 @@ def shop() -> Iterator[Shop]:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:  # plain HTTP: nothing to load
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain HTTP: nothing to load
+    with httpx.Client(verify=context, timeout=LIMIT) as client:
         yield client
+
+
+def until(happens: Callable[[], bool]) -> None:
+    """Wait for the service: a client that gives up may be faster."""
+    end = time.monotonic() + LIMIT
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +78,8 @@ def test_a_fault_loses_the_answer(
 ) -> None:
     shop.fail("submit", fault)
     with pytest.raises(seen):
-        client.post(shop.url, json={}, timeout=PATIENCE if seen is httpx.ReadTimeout else 5.0)
+        client.post(shop.url, json={}, timeout=PATIENCE if seen is httpx.ReadTimeout else LIMIT)
+    until(lambda: shop.struck[fault] == 1 and len(shop.jobs) >= billed)
     assert (len(shop.jobs), shop.struck[fault]) == (billed, 1)
     assert client.post(shop.url, json={}).is_success
 
@@ -294,7 +306,7 @@ def test_the_origin_can_be_started_by_hand_and_killed(client: httpx.Client) -> N
 def test_the_origin_breaks_downloads_as_the_prompt_says(client: httpx.Client, tag: str, outcome: list[object]) -> None:
     def fetched(link: str) -> object:
         try:
-            return client.get(link, timeout=PATIENCE if tag == "stall-download" else 5.0).status_code
+            return client.get(link, timeout=PATIENCE if tag == "stall-download" else LIMIT).status_code
         except httpx.HTTPError as error:
             return type(error)
 

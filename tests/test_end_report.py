@@ -224,6 +224,7 @@ def test_what_was_sent_again_in_vain_is_named_by_its_number(tmp_path: Path, serv
         program.wait_for("1 failed")
         turn(program)
         program.press("g")
+        program.wait(lambda: "r retry" in program.text, "the first task chosen")
         program.press("r")
         program.wait_for("send 1 again")
         program.press("y")

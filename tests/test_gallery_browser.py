@@ -59,6 +59,10 @@ class Looked(NamedTuple):
         found = self.page.locator("figure.current figcaption")
         return str(found.text_content()) if found.count() else ""
 
+    def pasted(self, text: str) -> None:
+        """Wait for it in the line for words."""
+        self.page.wait_for_function("(text) => document.querySelector('#search').value === text", arg=text)
+
     def settled(self) -> None:
         """Wait for the next picture of the screen: what scrolling and typing cause is drawn then."""
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -209,15 +213,15 @@ def test_the_command_and_the_prompt_are_copied(browser: Any, small: Path) -> Non
     with looking(browser, small) as looked:
         looked.press("ArrowRight", "ArrowRight", "Enter")
         looked.page.locator("#copy-command").click()
-        looked.page.locator("#toast", has_text="Command copied").wait_for()
+        looked.page.locator("#toast", has_text="Command copied").wait_for(state="attached")
         looked.press("Escape", "/", "Control+V")
-        assert looked.page.locator("#search").input_value() == "imagegen again 1"
+        looked.pasted("imagegen again 1")
         looked.page.locator("#search").fill("")
         looked.press("Escape", "ArrowRight", "Enter")
         looked.page.locator("#copy-prompt").click()
-        looked.page.locator("#toast", has_text="Prompt copied").wait_for()
+        looked.page.locator("#toast", has_text="Prompt copied").wait_for(state="attached")
         looked.press("Escape", "/", "Control+V")
-        assert looked.page.locator("#search").input_value() == "小猫 在 雨夜 里"
+        looked.pasted("小猫 在 雨夜 里")
 
 
 def test_the_chosen_are_seen_side_by_side_with_what_they_differ_in(browser: Any, small: Path) -> None:
@@ -349,7 +353,7 @@ def test_where_the_file_is_gone_its_thumbnail_stays(browser: Any, tmp_path: Path
     with looking(browser, made.file) as looked:
         looked.press("Enter")
         looked.page.locator("#reason", has_text="thumbnail only").wait_for()
-        assert looked.page.evaluate("() => document.querySelector('#big').naturalWidth") > 0
+        looked.page.wait_for_function("() => document.querySelector('#big').naturalWidth > 0")
         assert [word for word in looked.said if "ERR_FILE_NOT_FOUND" not in word] == []
         looked.said.clear()
 

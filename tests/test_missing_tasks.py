@@ -38,7 +38,7 @@ from imagegen_cli.storage.records import Filter, Origin, Record
 from imagegen_cli.storage.store import Store
 from tests import postgres
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Fault, Pictures
+from tests.doubles.http import HELD, Fault, Pictures
 from tests.histories import KINDS, Place, opened, outside, place
 from tests.program import Program, finished
 from tests.test_set_back import CONFIG, Backup, until
@@ -356,7 +356,7 @@ def test_lines_that_are_changed_anywhere_never_raise() -> None:
 
 @pytest.fixture
 def server() -> Iterator[DreaminaServer]:
-    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=2) as server:
+    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=0.1) as server:
         yield server
 
 
@@ -382,11 +382,13 @@ def test_every_picture_of_a_run_that_the_history_lacks_is_fetched(
     assert program.run("run", "first #now", "-p", "studio", "-q").code == 0
     backup = Backup(history)
     prompts = ["a cat", "a dog", "a fox"]
+    server.seconds = HELD
     process = program.start("run", *prompts, "--each", "-p", "studio", *words)
     until(lambda: len(server.jobs) == 4)
     backup.restore()
     if isinstance(history, str):
         postgres.server().cut()
+    server.release()
     ended = finished(process)
     assert ended.code == 5, ended.err
     assert "imagegen resume 2" not in ended.err
@@ -414,7 +416,6 @@ def test_receipts_of_a_file_are_fetched_by_a_history_that_knows_nothing(
     tmp_path: Path, server: DreaminaServer, history: Place
 ) -> None:
     program = program_on(tmp_path, server, history)
-    server.seconds = 0.1
     server.fail("query", Fault.ERROR_500, times=None)
     assert program.run("run", "a cat", "a dog", "--each", "-p", "studio", "-q").code == 5
     server.heal()

@@ -233,6 +233,7 @@ def test_a_terminal_that_takes_nothing_stops_no_paid_work(
 ) -> None:
     with unread_terminal(project, *listed(project), *progress) as process:
         until(lambda: len(saved(project)) == PICTURES)
+        until(lambda: {task["state"] for task in project.tasks()} == {"done"})
         assert server.counts["submit"] == TASKS
         assert ends(process, signal.SIGTERM) in (0, 143)  # 0: all of the few last lines found room
     assert {task["state"] for task in project.tasks()} == {"done"}

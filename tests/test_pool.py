@@ -15,6 +15,7 @@ import pytest
 from imagegen_cli.core.errors import HistoryError
 from tests import postgres
 from tests.histories import opened
+from tests.ports import PortHold
 from tests.program import LIMIT, Program
 
 POOL = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -41,8 +42,8 @@ def pool(mode: str) -> Iterator[str]:
     """An address behind a pool."""
     assert POOL is not None
     folder = Path(tempfile.mkdtemp(prefix="imagegen-pool-"))
-    held = postgres.held_port()
-    port = held.getsockname()[1]
+    hold = PortHold()
+    port = hold.port
     (folder / "users").write_text(f'"{postgres.USER}" ""\n')
     (folder / "ini").write_text(SETTINGS.format(server=postgres.server().port, port=port, folder=folder, mode=mode))
     command = [POOL, str(folder / "ini")]
@@ -57,7 +58,7 @@ def pool(mode: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-        held.close()
+        hold.close()
         shutil.rmtree(folder)
 
 

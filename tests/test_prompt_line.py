@@ -38,7 +38,7 @@ from imagegen_cli.display.prompt_line import A_TASK, NO_CHOICES, NONE_FITS, SEND
 from imagegen_cli.display.text_width import cell_width
 from imagegen_cli.display.theme import theme_for
 from imagegen_cli.display.view import draw
-from tests.screen import Paper
+from tests.screen import DEADLINE, Paper
 from tests.test_display_board import board_with, running, started, task
 
 CHOICES = {"/m": ["/model"], "/": ["/model", "/more"], "/model ": ["3.0", "4.0"], "/image ": ["a b/", "猫.png"]}
@@ -490,12 +490,12 @@ def test_a_line_that_breaks_gives_the_terminal_back_and_the_run_goes_to_its_end(
             assert not typing.done()
             line.set = "4.0"
             paper.send("x")
-            await asyncio.wait_for(typing, 10)
+            await asyncio.wait_for(typing, DEADLINE)
             drawing.cancel()
             await asyncio.gather(drawing, return_exceptions=True)
 
     with Paper() as paper:
-        asyncio.run(asyncio.wait_for(played(paper), 30))
+        asyncio.run(asyncio.wait_for(played(paper), 2 * DEADLINE))
         paper.settle()
         assert "the display broke (ZeroDivisionError: a bug) and is switched off" in paper.scrollback
         assert paper.modes_restored

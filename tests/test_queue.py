@@ -25,7 +25,7 @@ from imagegen_cli.display import PlainLines
 from imagegen_cli.settings.config import load_config
 from tests import clock
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Pictures, Reply
+from tests.doubles.http import HELD, Pictures, Reply
 from tests.histories import KINDS, opened, place
 from tests.program import Program, finished
 from tests.test_display_board import board_with, task
@@ -466,7 +466,7 @@ def test_a_file_that_was_replaced_since_it_was_queued_is_not_sent(team: Program,
 def test_a_file_that_is_replaced_while_its_task_waits_in_a_worker_is_not_sent(
     program: Program, server: DreaminaServer
 ) -> None:
-    server.seconds = 1.0
+    server.seconds = HELD
     path = picture(program, "start.png")
     queue_with(program, path, 3)
     worker = program.start("work", "--once", "--progress", "plain", "-j", "1")
@@ -474,6 +474,7 @@ def test_a_file_that_is_replaced_while_its_task_waits_in_a_worker_is_not_sent(
         assert worker.poll() is None
         time.sleep(0.01)
     picture(program, "start.png", 16)
+    server.release()
     ended = finished(worker)
     assert ended.code == 1, ended.err
     assert (states(program), len(server.jobs)) == ({"queued": 2, "done": 1}, 1)

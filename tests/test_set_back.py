@@ -17,7 +17,7 @@ from imagegen_cli.storage.records import Filter, PlanChangedError
 from imagegen_cli.storage.store import Store
 from tests import postgres
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import UNTIL_FINISHED, Pictures
+from tests.doubles.http import HELD, Pictures
 from tests.histories import KINDS, Place, opened, outside, place
 from tests.program import LIMIT, Program, finished
 from tests.test_shared_store import ELSEWHERE, STUDIO, queued
@@ -404,7 +404,7 @@ CONFIG = '\n[providers.studio]\nkind = "dreamina"\nbase_url = "{url}"\npoll = 0.
 
 @pytest.fixture
 def server() -> Iterator[DreaminaServer]:
-    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=UNTIL_FINISHED) as server:
+    with DreaminaServer(pictures=Pictures("png", (8, 8)), seconds=HELD) as server:
         yield server
 
 
@@ -423,7 +423,7 @@ def test_it_says_so_ends_and_its_receipts_are_used(
     until(lambda: len(server.jobs) == 3)
     (empty(address) if is_empty else backup.restore())
     postgres.server().cut()
-    server.let_end()
+    server.release()
     ended = finished(process)
     assert ended.code == 5, ended.err
     assert ended.err.count("nothing more is sent, what was sent comes to its end") == 1

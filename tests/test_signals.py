@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import UNTIL_FINISHED, Fault, Pictures, Reply, Request
+from tests.doubles.http import HELD, Fault, Pictures, Reply, Request
 from tests.histories import outside
 from tests.program import LIMIT, Program, finished, take, waits
 from tests.test_cli import CONFIG
@@ -102,7 +102,7 @@ def prepared(program: Program, command: str, server: Late) -> list[str]:
 
 def nothing_is_lost(program: Program, server: Late) -> None:
     """What was sent is fetched without a further payment; what was not sent is known to be so."""
-    server.let_end()
+    server.release()
     sent = len(server.jobs)
     assert program.run("resume", "-q").code in (0, 4)
     tasks = program.tasks()
@@ -118,11 +118,11 @@ def test_a_signal_in_the_middle_of_a_submit_loses_no_receipt(
 ) -> None:
     program.set_limits(PATIENT)
     words = prepared(program, command, server)
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     process = program.start(*words)
     until(lambda: len(server.jobs) > 1 or process.poll() is not None)
     send(process, signals)
-    server.let_end()
+    server.release()
     assert finished(process).code == code
     nothing_is_lost(program, server)
 
@@ -132,7 +132,7 @@ def test_a_signal_to_the_studio_in_the_middle_of_a_submit_loses_no_receipt(
     program: Program, server: Late, signals: tuple[signal.Signals, ...], code: int
 ) -> None:
     program.set_limits(PATIENT)
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     with studio(program) as terminal:
         terminal.enter("a red house")
         until(lambda: server.jobs)
@@ -140,7 +140,7 @@ def test_a_signal_to_the_studio_in_the_middle_of_a_submit_loses_no_receipt(
             terminal.signal(number)
             until(partial(is_taken, terminal.pid, number))
             time.sleep(BETWEEN_S)
-        server.let_end()
+        server.release()
         assert terminal.finish() == code
         assert terminal.is_given_back
     nothing_is_lost(program, server)
@@ -189,7 +189,7 @@ def test_a_terminal_that_is_closed_in_the_middle_of_a_submit_loses_no_receipt(
     program: Program, server: Late, words: list[str]
 ) -> None:
     program.set_limits(PATIENT)
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     master, slave = pty.openpty()
 
     def take_terminal() -> None:

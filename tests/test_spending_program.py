@@ -2,22 +2,20 @@
 
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from imagegen_cli.commands.console import READING_S
 from imagegen_cli.core.money import parse_money
 from imagegen_cli.storage.store import Store
 from tests import screen
 from tests.crash import CrashComfy, CrashServer, Harness
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.fal import FalQueue
-from tests.doubles.http import Fault, Pictures, Reply
-from tests.program import Ended, Program, await_lines, finished, interrupt
+from tests.doubles.http import HELD, Fault, Pictures, Reply
+from tests.program import LIMIT, Ended, Program, await_lines, finished, interrupt
 from tests.test_outsiders import installed
 from tests.test_terminal import add
 
@@ -88,10 +86,11 @@ def test_a_budget_stops_with_6_and_the_last_line_goes_on(studio: Program, server
 
 def test_the_command_means_only_what_the_budget_left(studio: Program, server: DreaminaServer) -> None:
     """Tasks of the same run that were cancelled for another reason are not paid by it."""
-    server.seconds = 2.0
+    server.seconds = HELD
     process = studio.start("run", *prompts(16), "-j", "1", "--json", "--budget", "0.08usd")
     await_lines(process, ['"running"'])
     assert studio.run("cancel", "16").code == 0
+    server.release()
     ended = finished(process)
     assert ended.code == 6, ended.err
     words = ended.err.splitlines()[-1].rpartition("imagegen ")[2].split()
@@ -179,17 +178,17 @@ def test_without_credits_the_command_means_what_was_refused_and_what_was_left_un
     studio: Program, server: DreaminaServer
 ) -> None:
     """Not what the person had cancelled before."""
-    server.seconds = 2.0
+    server.seconds = HELD
     server.fail("submit", POOR, times=None, after=1)
     process = studio.start("run", *prompts(5), "-j", "1", "--json")
     await_lines(process, ['"running"'])
     assert studio.run("cancel", "5").code == 0
+    server.release()
     ended = finished(process)
     assert ended.code == 1, ended.err
     assert "2 tasks not sent" in ended.err.splitlines()[-1]
     assert ended.err.splitlines()[-1].endswith("top up, then imagegen retry 2 3 4")
     server.heal()
-    server.seconds = 0
     assert pasted(studio, ended).code == 0
     assert [task["state"] for task in studio.tasks()].count("done") == 4
 
@@ -374,7 +373,8 @@ def test_what_was_not_accepted_is_given_back_and_what_may_be_is_kept(tmp_path: P
             if fault is not None:
                 server.fail("submit", fault, times=None)  # type: ignore[arg-type]
             config += f'[providers.{name}]\nkind = "dreamina"\nbase_url = "{server.url}"\n'
-            config += "poll = 0.02\ntimeout = 2\nbusy_timeout = 0.1\n"
+            limit = 2 if name in ("away", "limited", "busy", "late") else LIMIT
+            config += f"poll = 0.02\ntimeout = {limit:.0f}\nbusy_timeout = 0.1\n"
             lines.append(f'{{"prompt": "a cat", "provider": "{name}"}}')
         prices = "[prices]\n" + "".join(f'"{name}/*" = "0.01usd"\n' for name in faults)
         program = Program(tmp_path, config + prices)
@@ -514,8 +514,10 @@ def test_on_a_terminal_it_asks(
         program.wait_for("Send them? [y/N]")
         assert why in program.text.replace("\n", " ").replace("  ", " ")
         assert server.counts["submit"] == 0
-        time.sleep(READING_S + 0.5)  # a yes that comes sooner is not taken
-        program.send(f"{answer}\r")
+        if answer == "n":
+            program.send("n\r")
+        else:
+            program.answer(f"{answer}\r", lambda: server.counts["submit"] > 0)
         code = program.finish()
     assert (code, server.counts["submit"]) == ((2, 0) if answer == "n" else (0, len(words)))
 
@@ -577,12 +579,13 @@ def test_a_free_provider_is_never_asked_about(tmp_path: Path) -> None:
 
 
 def test_what_is_typed_into_the_table_is_held_by_the_budget(studio: Program, server: DreaminaServer) -> None:
-    server.seconds = 3.0
+    server.seconds = HELD
     with terminal(studio, "run", "a cat", "--budget", "0.08usd") as program:
         program.wait_for("a cat")
         add(program, "a dog")
-        program.wait_for("a dog")
+        program.wait(lambda: server.counts["submit"] == 2, "its submit")
         add(program, "a mouse")
+        server.release()
         code = program.finish()
         text = program.scrollback
     assert (code, server.counts["submit"]) == (6, 2), text

@@ -466,7 +466,7 @@ def test_a_kill_loses_nothing(project: Program, server: DreaminaServer) -> None:
         program.enter("a dog")
         project.await_states("done", "running")
         os.kill(program.pid, signal.SIGKILL)
-    server.let_end()
+    server.release()
     assert project.run("resume").code == 0
     assert [task["state"] for task in project.tasks()] == ["done", "done"]
     assert server.counts["submit"] == 2

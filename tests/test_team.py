@@ -18,7 +18,7 @@ from imagegen_cli.storage.processes import Process
 from tests import postgres
 from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import UNTIL_FINISHED, Pictures, Reply
+from tests.doubles.http import HELD, Pictures, Reply
 from tests.histories import KINDS, Place, opened, outside, place, place_of
 from tests.program import LIMIT, Program, finished, take
 from tests.team import teams
@@ -119,7 +119,7 @@ def test_a_picture_on_stdout_cannot_be_queued(program: Program) -> None:
 
 
 def test_ctrl_c_lets_what_was_sent_end_and_gives_the_rest_back(program: Program, server: DreaminaServer) -> None:
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     queue(program, 12)
     worker = program.start("work", "--progress", "plain")
     while len(server.jobs) < 3:
@@ -127,7 +127,7 @@ def test_ctrl_c_lets_what_was_sent_end_and_gives_the_rest_back(program: Program,
         time.sleep(0.01)
     take(worker, signal.SIGINT)
     await_given_back(program, server, worker)
-    server.let_end()
+    server.release()
     ended = finished(worker)
     assert ended.code == 130, ended.err
     counts = states(program)
@@ -182,7 +182,7 @@ def test_a_worker_whose_tasks_others_gave_back_sends_none_twice(
     tmp_path: Path, server: DreaminaServer, kind: str
 ) -> None:
     """After a pause it finds its own tasks in the queue again, while its earlier flows still wait to be sent."""
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
@@ -195,7 +195,7 @@ def test_a_worker_whose_tasks_others_gave_back_sends_none_twice(
         query = "UPDATE task SET owner = NULL, fence = fence + 1 WHERE state = 'queued' AND owner IS NOT NULL"
         db.execute(query)
         assert db.execute("SELECT count(*) FROM task WHERE state = 'queued'").fetchall()[0][0] == 2
-    server.let_end()
+    server.release()
     finished(worker)
     program.run("work", "--once", "-q")
     assert states(program) == {"done": 5}
@@ -237,7 +237,7 @@ def test_connections_cut_and_a_server_restarted_in_mid_submit(tmp_path: Path, se
 
 def worker_at_work(folder: Path, server: DreaminaServer, kind: str) -> "tuple[Program, Place, subprocess.Popen[str]]":
     """A worker whose only task is at the service, as the history knows, with its program and its history."""
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     program, where = Program(folder, CONFIG.format(url=server.url)), place(kind, folder)
     if isinstance(where, str):
         program.more["IMAGEGEN_HISTORY"] = where
@@ -257,7 +257,7 @@ def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: D
     program, history, worker = worker_at_work(tmp_path, server, kind)
     with outside(history) as db:
         db.execute("UPDATE task SET owner = NULL, fence = fence + 1")
-    server.let_end()
+    server.release()
     assert "no process has 1 any more: imagegen resume 1 goes on" in finished(worker).err
     assert program.run("resume", "1", "-q").code == 0
 
@@ -268,7 +268,7 @@ def test_a_worker_whose_tasks_another_process_has_says_that(tmp_path: Path, serv
     with closing(opened(history)) as other, outside(history) as db:
         started(other)
         db.execute("UPDATE task SET owner = (SELECT max(id) FROM process), fence = fence + 1 WHERE id = 1")
-        server.let_end()
+        server.release()
         assert "another process goes on with 1: left to it" in finished(worker).err
 
 
@@ -315,7 +315,7 @@ def test_all_commands_that_send_hold_the_limit_of_the_account(
 def test_commands_with_a_file_do_not_wait_for_each_other_where_no_limit_of_the_account_is_set(
     tmp_path: Path, server: DreaminaServer, settings: str
 ) -> None:
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     program = Program(tmp_path)
     one_place(program, server, f"{settings}\n")
     program.configure((program.home / "config.toml").read_text().replace("concurrency = 4", "concurrency = 1"))
@@ -353,7 +353,7 @@ def test_a_refusal_pauses_the_other_commands_from_their_first_submit_on(
 def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_is_over(
     program: Program, server: DreaminaServer
 ) -> None:
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     one_place(program, server)
     queue(program, 1)
     worker = program.start("work", "-q")
@@ -370,7 +370,7 @@ def test_a_run_names_what_holds_the_places_of_its_account_and_goes_on_once_that_
     assert quiet.stderr is not None
     assert "imagegen resume 1 takes it over" in quiet.stderr.readline()
     assert len(server.jobs) == 1, "the limit of the account holds"
-    server.let_end()
+    server.release()
     assert program.run("resume", "1", "-q").code == 0
     assert finished(run).code == finished(quiet).code == 0
     assert len(server.jobs) == 3
@@ -381,7 +381,7 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
     program: Program, server: DreaminaServer, *, ends: bool
 ) -> None:
     """The places are those of a run of another process, which has them still, or has ended and left them."""
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     one_place(program, server)
     first = running(program, "run", "a fox")
     if ends:
@@ -406,7 +406,7 @@ def test_a_run_that_waits_for_a_place_says_once_why_and_shows_no_submit(
 def test_a_task_whose_status_queries_failed_keeps_its_place_while_the_service_may_work_on_it(
     program: Program, server: DreaminaServer, code: int
 ) -> None:
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     one_place(program, server)
     server.fail("query", Reply.json({"error": "no"}, code), times=None)
     failed = program.run("run", "a fox", "-p", "studio", "-q")

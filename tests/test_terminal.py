@@ -14,7 +14,7 @@ import pytest
 
 from tests.doubles.comfyui import ComfyServer
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import UNTIL_FINISHED, Fault, Pictures, Service
+from tests.doubles.http import HELD, Fault, Pictures, Service
 from tests.program import Program as Plain, without_site
 from tests.screen import DEADLINE, Program
 from tests.test_cli import CONFIG
@@ -45,7 +45,7 @@ def terminal(
 @pytest.fixture
 def held(server: DreaminaServer) -> DreaminaServer:
     """The same server, whose tasks run until the test finishes them."""
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     return server
 
 
@@ -125,7 +125,7 @@ def test_q_lets_what_was_sent_finish_and_sends_no_more(tmp_path: Path, held: Dre
         program.wait_for("2 running, 3 waiting")
         stop(program, "w")
         program.wait_for("3 cancelled")
-        held.let_end()
+        held.release()
         assert program.finish(30) == 1
         assert "2 done (8 pictures), 3 cancelled" in program.text
         assert restored(program)
@@ -138,7 +138,7 @@ def test_q_that_is_answered_with_no_goes_on(tmp_path: Path, held: DreaminaServer
         program.wait_for("2 running")
         stop(program, "n")
         program.wait(lambda: "stop?" not in program.text, "the table")
-        held.let_end()
+        held.release()
         assert program.finish(30) == 0
 
 
@@ -178,7 +178,7 @@ def test_pasted_lines_are_tasks_when_enter_says_so(tmp_path: Path, held: Dreamin
         assert held.counts["submit"] == 2
         program.press("\r")
         program.wait_for("0/5")
-        held.let_end()
+        held.release()
         assert program.finish(30) == 0
         assert "5 done" in program.text
     added = [request.json()["prompt"] for request in held.requests_of("submit")][2:]
@@ -241,7 +241,7 @@ def test_another_prompt_is_added_while_others_run(tmp_path: Path, held: Dreamina
         program.wait_for("2 running")
         add(program, "一只新的狐狸")
         program.wait_for("0/3")
-        held.let_end()
+        held.release()
         assert program.finish(30) == 0
     assert [request.json()["prompt"] for request in held.requests_of("submit")][2] == "一只新的狐狸"
 
@@ -254,7 +254,7 @@ def test_a_run_that_is_over_waits_for_a_prompt_that_is_being_typed(tmp_path: Pat
         program.wait_for("add:")
         program.press("o")  # text that follows the letter of a key at once would wait for one more enter
         slowly(program, "ne ", after="o")
-        held.let_end()
+        held.release()
         program.wait_for("close and end")
         slowly(program, "more", after="one ")
         program.send("\r")
@@ -273,7 +273,7 @@ def test_typing_no_more_ends_a_run_that_is_over(tmp_path: Path, held: DreaminaSe
         program.wait_for("add:")
         program.send("never sent")
         program.wait_for("add: never sent")
-        held.let_end()
+        held.release()
         program.wait_for("close and end")
         program.send(keys)
         assert program.finish() == code
@@ -290,7 +290,7 @@ def test_a_paste_is_a_prompt_and_no_keys(tmp_path: Path, held: DreaminaServer) -
         assert held.counts["submit"] == 2
         program.press("\r")
         program.wait_for("0/3")
-        held.let_end()
+        held.release()
         assert program.finish(30) == 0
     assert held.requests_of("submit")[2].json()["prompt"] == "xqc y"
 
@@ -314,11 +314,11 @@ def test_what_resumes_offers_no_other_prompt(tmp_path: Path, server: DreaminaSer
 def test_a_prompt_that_is_added_to_an_old_task_is_made_alike(tmp_path: Path, server: DreaminaServer) -> None:
     with terminal(tmp_path, server, "run", "a cat", "-m", "2.1", "--ratio", "16:9") as program:
         assert program.finish(30) == 0
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     with terminal(tmp_path, server, "again", "1") as program:
         add(program, "a fox")
         program.wait(lambda: server.counts["submit"] == 3, "the third submit")
-        server.let_end()
+        server.release()
         assert program.finish(30) == 0
     first, again, added = (
         request.json() | {"seed": None} for request in server.requests_of("submit")
@@ -350,7 +350,7 @@ def test_x_cancels_all_that_wait(tmp_path: Path, held: DreaminaServer) -> None:
         program.wait_for("cancel all 2 that wait?")
         program.press("y")
         program.wait_for("2 cancelled")
-        held.let_end()
+        held.release()
         assert program.finish(30) == 1
         assert program.scrollback.count("cancelled: not sent, nothing spent") == 2
         assert "2 3 not sent, nothing spent; to send them: imagegen retry 2 3" in program.scrollback
@@ -405,7 +405,7 @@ def test_space_pauses_what_is_not_sent(tmp_path: Path, held: DreaminaServer) -> 
         turn(program)
         program.press(" ")
         program.wait_for("paused, space continues")
-        held.let_end()
+        held.release()
         program.wait_for("5 waiting, 1 done")
         assert held.counts["submit"] == 1
         program.press(" ")
@@ -458,7 +458,7 @@ def test_ctrl_z_and_fg(tmp_path: Path, held: DreaminaServer) -> None:
         program.stopped()
         assert restored(program)
         program.foreground()
-        held.let_end()
+        held.release()
         assert program.finish(30) == 0
         assert restored(program)
 

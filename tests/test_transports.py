@@ -29,6 +29,7 @@ from imagegen_cli.net.transport import Body, Transport
 from imagegen_cli.providers._http import call
 from tests import clock
 from tests.doubles.http import CONNECT, Fault, Reply, Request, Service
+from tests.program import LIMIT
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 LOST = (httpx.ReadError, httpx.RemoteProtocolError)
@@ -73,15 +74,16 @@ def with_clients(work: Callable[[Clients], Awaitable[Any]]) -> Any:
     return asyncio.run(inside())
 
 
-def failure(url: str, *, paid: bool) -> tuple[Exception, TaskError]:
+def failure(url: str, *, paid: bool, silence_s: float = LIMIT) -> tuple[Exception, TaskError]:
     """The error that the client raises, and the error of ours that `call` makes of it."""
+    timeout = httpx.Timeout(LIMIT, read=silence_s, pool=None)
 
     async def twice(clients: Clients) -> tuple[Exception, TaskError]:
         bare = clients.paid if paid else clients.free
         with pytest.raises(httpx.HTTPError) as raw:
-            await bare.post(url, json={}, timeout=httpx.Timeout(0.3, pool=None))
+            await bare.post(url, json={}, timeout=timeout)
         with pytest.raises(TaskError) as caught:
-            await call(clients, "POST", url, paid=paid, json={}, timeout=httpx.Timeout(0.3, pool=None))
+            await call(clients, "POST", url, paid=paid, json={}, timeout=timeout)
         return raw.value, caught.value
 
     found: tuple[Exception, TaskError] = with_clients(twice)
@@ -162,7 +164,7 @@ def test_sent_and_then_lost(
 ) -> None:
     """After the connection is open, no failure says "never sent", whether the request is paid or not."""
     service.fail(where, fault, times=None)
-    raw, ours = failure(service.url, paid=paid)
+    raw, ours = failure(service.url, paid=paid, silence_s=0.3 if httpx.ReadTimeout in kinds else LIMIT)
     assert isinstance(raw, kinds)
     assert type(ours) is (Uncertain if paid else Unavailable)
 
@@ -343,7 +345,7 @@ async def answering(
 
 async def fetched(reply: bytes, method: str = "GET", **how: bool) -> httpx.Response:
     async with answering(reply, **how) as server, open_clients() as clients:  # type: ignore[arg-type]
-        return await clients.free.request(method, f"http://127.0.0.1:{server.port}/", timeout=2)
+        return await clients.free.request(method, f"http://127.0.0.1:{server.port}/", timeout=LIMIT)
 
 
 GOOD = {
@@ -505,7 +507,9 @@ def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
 def test_so_many_questions_at_once_and_no_more() -> None:
     class Slow(Echo):
         async def answer(self, request: Request) -> Reply:
-            await asyncio.sleep(0.02)
+            while self.peak["query"] < MAX_REPEATABLE_REQUESTS:  # noqa: ASYNC110 - it is a count
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)  # one more would come now
             return await super().answer(request)
 
     with Slow() as service:
@@ -526,7 +530,7 @@ def test_pictures_that_never_come_delay_no_question(service: Echo, way: str) -> 
         while service.counts["download"] < MAX_DOWNLOADS:  # noqa: ASYNC110 - it counts in another thread
             await asyncio.sleep(0.01)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT):
                 return (await clients.free.get(service.url)).status_code
         finally:
             for picture in stalled:
@@ -546,7 +550,7 @@ def test_a_question_that_is_given_up_makes_room_for_the_next(service: Echo) -> N
             await asyncio.sleep(0.01)
         for question in stalled:
             question.cancel()
-        return (await clients.free.get(service.url, timeout=5)).status_code
+        return (await clients.free.get(service.url, timeout=LIMIT)).status_code
 
     assert with_clients(ask) == 200
 

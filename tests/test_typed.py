@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def test_a_yes_sends(studio: Program, server: DreaminaServer, answer: str) -> No
     failed(studio)
     with terminal(studio, "retry", "--reason", "moderated") as program:
         program.wait_for("Send them? [y/N]")
-        program.press(answer)
+        program.answer(answer, lambda: server.counts["submit"] > 6)
         assert program.finish() == 1
     assert server.counts["submit"] == 12
 
@@ -78,21 +79,41 @@ def test_a_yes_sends(studio: Program, server: DreaminaServer, answer: str) -> No
 def test_the_end_of_a_line_that_was_being_typed_is_no_answer(studio: Program, server: DreaminaServer) -> None:
     failed(studio)
     with terminal(studio, "retry", "--reason", "moderated") as program:
-        typing = threading.Event()
-        hand = threading.Thread(target=typed_on, args=(program, typing))
+        told, over = threading.Event(), threading.Event()
+        hand = threading.Thread(target=typed_on, args=(program, told, over))
         hand.start()
-        program.wait_for("the answer came before the question can have been read, and is not taken")
-        typing.set()
-        hand.join()
-        program.send("n\r")
+        program.wait(lambda: program.refused, "an answer that is not taken")
+        told.set()
         assert program.finish() == 2
+        over.set()
+        hand.join()
     assert server.counts["submit"] == 6
 
 
-def typed_on(program: screen.Program, stopped: threading.Event) -> None:
-    """Answer again and again, so that an answer comes with the question also where the machine is busy."""
-    while not stopped.wait(0.02):
-        program.send("y\r")
+def typed_on(program: screen.Program, told: threading.Event, over: threading.Event) -> None:
+    """Answer again and again, so that an answer comes with the question also where the machine is busy.
+
+    Then answer with no, again and again: what comes between two questions is dropped.
+    """
+    while not over.wait(0.02):
+        program.send("n\r" if told.is_set() else "y\r")
+
+
+def test_an_answer_that_came_while_the_program_was_stopped_is_not_taken(
+    studio: Program, server: DreaminaServer
+) -> None:
+    """It cannot know when the answer came: perhaps with the question."""
+    failed(studio)
+    with terminal(studio, "retry", "--reason", "moderated") as program:
+        program.wait_for("Send them? [y/N]")
+        program.signal(signal.SIGSTOP)
+        program.stopped()
+        program.press("y\r")
+        program.foreground()
+        program.wait(lambda: program.refused and program.text.endswith("[y/N]"), "the question once more")
+        program.send("n\r")
+        assert program.finish() == 2
+    assert server.counts["submit"] == 6
 
 
 @pytest.mark.parametrize(
@@ -114,7 +135,10 @@ def test_lines_that_were_sent_before_are_sent_or_skipped_by_whole_words(
     with terminal(studio, "batch", "other.txt") as program:
         program.send(ahead)
         program.wait_for("[s/a/N]")
-        program.press(expected)
+        if sent:
+            program.answer(expected, lambda: server.counts["submit"] > 2)
+        else:
+            program.send(expected)
         assert program.finish() == code
     assert server.counts["submit"] == 2 + sent
 

@@ -32,6 +32,8 @@ from tests.test_store import say, sql, started
 from tests.test_terminal import add, repeat, restored, stop, terminal, turn
 
 GUESS = re.compile(r"~\d+%")
+NEVER_ENDS = "0.1"
+"""The speed of a replay that goes on until it is left."""
 
 
 @pytest.fixture
@@ -97,13 +99,14 @@ def test_the_table_has_the_estimates_of_the_run(house: House) -> None:
 
 @pytest.mark.parametrize("words", [(), ("--run", "1")])
 def test_a_prompt_that_is_added_joins_the_table(house: House, words: tuple[str, ...]) -> None:
-    run = house.open("run", "a cat #never", "a dog #slow")
+    run = house.open("run", "a cat #never", "a dog #held")
     run.wait_for("2 running")
     watch = house.open("watch", *words)
     watch.wait_for("2 running")
     add(run, "一只新的狐狸 #never")
     watch.wait_for("一只新的狐狸")
     watch.wait_for("/3")
+    house.server.release()
     watch.send("\x1b[Ac")
     watch.wait_for("cancel 3?")
     watch.press("y")
@@ -255,10 +258,12 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A history with one run: two prompts, and one that was added after a while."""
     with DreaminaServer(seconds=0.5, pictures=Pictures("png", (16, 16))) as server, ExitStack() as stack:
         house = House(tmp_path_factory.mktemp("played"), server, stack)
-        run = house.open("run", "a cat", "a dog #slow")
+        run = house.open("run", "a cat", "a dog #held")
         run.wait_for("1 done")
         add(run, "一只新的狐狸")
-        assert run.finish(30) == 0
+        run.wait_for("2 done")
+        server.release()
+        assert run.finish() == 0
         yield house
 
 
@@ -274,24 +279,26 @@ def test_what_was_added_to_a_run_is_added_when_it_is_seen_again(played: House) -
 
 
 def test_a_run_is_seen_again_through_the_same_table(played: House) -> None:
-    again = played.open("watch", "--replay")
+    again = played.open("watch", "--replay", "--speed", NEVER_ENDS)
     again.wait_for("stop watching")
     again.send("z?")
     again.wait_for("any key closes it")
     for offered in ("cancel the", "cancel all", "add", "pause", "folder", "send it again", "at a time"):
         assert offered not in again.text
-    again.send("z")
+    again.send("zq")
+    assert again.finish() == 0
+    assert "zz" not in again.scrollback
+    again = played.open("watch", "--replay")
     assert again.finish() == 0
     assert "3 tasks: 3 done (12 pictures)" in again.text
     assert again.scrollback.count(".png") == 12
-    assert "zz" not in again.scrollback
     assert restored(again)
 
 
 def test_a_run_is_seen_again_with_what_was_known_before_it(house: House) -> None:
     house.remembers(300.0)
-    assert house.plain.run("run", "a cat #slow", "a dog #slow", "-q").code == 0
-    again = house.open("watch", "--replay")
+    assert house.plain.run("run", "a cat", "a dog", "-q").code == 0
+    again = house.open("watch", "--replay", "--speed", NEVER_ENDS)
     again.wait(lambda: GUESS.search(again.text), "an estimate")
 
 
@@ -299,7 +306,7 @@ def test_a_run_is_seen_again_with_what_was_known_before_it(house: House) -> None
 def test_whoever_has_seen_enough_of_a_run_gets_the_terminal_back(
     played: House, keys: str, number: signal.Signals | None, code: int
 ) -> None:
-    again = played.open("watch", "--replay", "--speed", "0.2")
+    again = played.open("watch", "--replay", "--speed", NEVER_ENDS)
     again.wait_for("stop watching")
     leave(again, keys, number)
     assert again.finish() == code
@@ -347,6 +354,7 @@ def test_why_nothing_is_sent_is_seen_from_the_other_terminal(house: House) -> No
     run.press(" ")
     watch.wait_for("paused")
     run.press(" ")
+    watch.wait(lambda: "paused" not in watch.text, "the end of the pause")
     run.press("+")
     watch.wait_for("3 running")
     stop(run, "y")

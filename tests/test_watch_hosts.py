@@ -24,7 +24,7 @@ from imagegen_cli.display.theme import theme_for
 from imagegen_cli.storage.processes import Process
 from imagegen_cli.storage.store import Store
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import UNTIL_FINISHED, Pictures
+from tests.doubles.http import HELD, Pictures
 from tests.histories import KINDS, Place, opened, place
 from tests.program import Program, finished, next_line
 from tests.screen import Program as OnScreen
@@ -130,7 +130,7 @@ def test_no_task_is_counted_twice_while_a_worker_takes_them_and_gives_them_back(
 ) -> None:
     prompts = [f"prompt {number}" for number in range(8)]
     team.queue(*prompts)
-    server.seconds = UNTIL_FINISHED
+    server.seconds = HELD
     sums = set[int]()
 
     def is_left_with(words: str, screen: OnScreen) -> bool:
@@ -207,14 +207,14 @@ def test_a_run_that_another_host_begins_joins_the_table(team: Team) -> None:
 @pytest.mark.parametrize("team", KINDS, indirect=True)
 def test_watch_goes_on_while_workers_take_more_of_the_list(team: Team) -> None:
     team.queue(*(f"{prompt} {number}" for number in range(4) for prompt in PROMPTS))
-    team.server.seconds = UNTIL_FINISHED
+    team.server.seconds = HELD
     worker = team.program.start("work", "--once", "-q", "-j", "1")
     while not team.server.jobs:
         assert worker.poll() is None
         time.sleep(0.01)
     watch = team.program.start("watch", "--progress", "json")
     next_line(watch, '"running"')
-    team.server.let_end()
+    team.server.release()
     watched = finished(watch)
     assert finished(worker).code == 0
     assert watched.objects[-1]["done"] == 16

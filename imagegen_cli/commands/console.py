@@ -21,7 +21,7 @@ from imagegen_cli.core.errors import (
 from imagegen_cli.core.language import Message, joined, ngettext, translated
 from imagegen_cli.core.task import Task
 from imagegen_cli.core.text import Printer, encoded
-from imagegen_cli.display.keys import drop_typed_ahead
+from imagegen_cli.display.keys import comes_within, drop_typed_ahead
 from imagegen_cli.display.notices import print_notice
 from imagegen_cli.settings.config import Config, Configured, load_config
 from imagegen_cli.settings.keys import key_of
@@ -66,9 +66,11 @@ def answers(question: str, choices: Sequence[str]) -> str:
         drop_typed_ahead(sys.stdin)
         say(question)
         asked_at = time.monotonic()
+        is_soon = comes_within(sys.stdin, READING_S)
         typed = _typed_line()
+        is_soon = is_soon or time.monotonic() - asked_at < READING_S
         choice = next((choice for choice in choices if typed in (choice, choice[0])), "")
-        if not choice or time.monotonic() - asked_at >= READING_S:
+        if not choice or not is_soon:
             return choice
         say(Message("the answer came before the question can have been read, and is not taken"))
     return ""

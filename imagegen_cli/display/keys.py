@@ -350,6 +350,18 @@ def drop_typed_ahead(stdin: TextIO) -> None:
         termios.tcflush(stdin.fileno(), termios.TCIFLUSH)
 
 
+def comes_within(stdin: TextIO, seconds: float) -> bool:
+    """Wait for a line at the terminal for so long; whether there is one in the end. On Windows that cannot be seen.
+
+    A line that came while this process was stopped, or had no turn, counts as well: it cannot tell when that was.
+    """
+    if sys.platform == "win32":
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        return bool(select.select([stdin], [], [], seconds)[0])
+    return False
+
+
 def in_foreground(fd: int) -> bool:
     """False while the shell runs this process in the background: it may then neither read nor draw on the terminal."""
     try:

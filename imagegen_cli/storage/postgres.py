@@ -679,7 +679,8 @@ class Listener:
         self._error = ""
         self.cancels: set[TaskId] = set()
         self.wakes = 0
-        """How often other machines have notified: more tasks, or room at an account."""
+        """How often other machines have notified, or may have before they were listened to: more tasks, or room at an
+        account."""
         self._thread = threading.Thread(target=self._listen, name="wishes", daemon=True)
         self._thread.start()
 
@@ -723,6 +724,7 @@ class Listener:
             channel = db.execute("SELECT quote_ident('imagegen_' || current_schema())").fetchone()[0]
             db.raw.execute(f"LISTEN {channel}")
             self._listens_again_at = float("-inf")
+            self.wakes += 1  # what was notified before is heard of by none
         while not self._closing.is_set() and not db.is_lost:
             self._read(db)
             if not listens:

@@ -6,6 +6,7 @@ Words in a prompt steer what becomes of it, so that a person can try the tool:
 
     #now              finished in the answer to the submit
     #slow             takes ten times as long
+    #held             takes until `release` is called
     #never            never finishes
     #queued           accepted as queued, under a history id (see `queued_resolves`)
     #fail             fails as forbidden (fail_code 2038)
@@ -30,7 +31,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
-from tests.doubles.http import Fault, Job, Pictures, Reply, Request, Service
+from tests.doubles.http import HELD, Fault, Job, Pictures, Reply, Request, Service
 
 NOT_FOUND = "任务不存在或生成失败"
 RUNNING = "正在生成中..."
@@ -115,7 +116,8 @@ class DreaminaServer(Service):
         return reply
 
     def _new_job(self, payload: dict[str, Any]) -> Job:
-        seconds = self.seconds * (10 if "slow" in tags_in(payload) else 1)
+        tags = tags_in(payload)
+        seconds = HELD if "held" in tags else self.seconds * (10 if "slow" in tags else 1)
         job = self.add_job(str(uuid4()), payload, seconds=seconds)
         job.notes |= {"history": str(4_000_000_000_000 + len(self.jobs)), "account": self.active_account}
         return job
@@ -150,7 +152,7 @@ class DreaminaServer(Service):
             return refusal("生成失败", 500)
         job = self._new_job(payload)
         job.notes["files"] = files
-        await (asyncio.Event().wait() if "never" in tags else asyncio.sleep(job.seconds))
+        await (asyncio.Event().wait() if "never" in tags else self.work(job))
         return self._blended(job)
 
     def _blended(self, job: Job) -> Reply:

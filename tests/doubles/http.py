@@ -16,6 +16,7 @@ subprocesses can all talk to it. A bug in `answer` is answered with 599 and rais
 """
 
 import asyncio
+import math
 import os
 import socket
 import struct
@@ -23,7 +24,6 @@ import sys
 import threading
 import time
 import traceback
-import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -35,14 +35,14 @@ from urllib.parse import quote
 
 from tests.doubles.messages import Fault, Part, Reply, Request, read_body, read_head
 from tests.doubles.pictures import Pictures
+from tests.ports import PortHold
 
-__all__ = ["ANY", "CONNECT", "UNTIL_FINISHED", "Fault", "Job", "Part", "Pictures", "Reply", "Request", "Service"]
+__all__ = ["ANY", "CONNECT", "HELD", "Fault", "Job", "Part", "Pictures", "Reply", "Request", "Service"]
 
 ANY = "any"
 CONNECT = "connect"
-UNTIL_FINISHED = 3600.0
-"""Seconds of a job that lives until the test finishes it: it is never over before, however busy the machine is."""
-
+HELD = math.inf
+"""The `seconds` of a job that lasts until the test calls `release`."""
 
 INSTEAD: dict[Fault, Reply] = {
     Fault.GARBAGE: Reply.file(bytes(range(256)) * 3, "application/octet-stream"),
@@ -116,13 +116,15 @@ class Service:
     ) -> None:
         """`seconds` and `polls`: how long new jobs take; `polls` 0 means that the first query finds the job done.
 
-        With `UNTIL_FINISHED` seconds a job lasts until the test says `let_end`, however busy the machine is.
+        With `HELD` seconds a job lasts until the test says `release`, however busy the machine is.
         """
         self.port = port
         self.seconds = seconds
         self.polls = polls
         self.pictures = pictures or Pictures()
         self.files_url = ""
+        self._holds = True
+        self._hold: PortHold | None = None
         self.counts: Counter[str] = Counter()
         self.peak: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
@@ -134,7 +136,6 @@ class Service:
         self._bugs: list[Exception] = []
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
         self._listener: asyncio.Server | None = None
-        self._keeps_port = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
@@ -189,10 +190,23 @@ class Service:
 
     def add_job(self, job_id: str, payload: dict[str, Any], *, seconds: float | None = None) -> Job:
         length = self.seconds if seconds is None else seconds
+        length = 0.0 if length == HELD and not self._holds else length
         self.jobs[job_id] = job = Job(job_id, payload, time.monotonic(), length, self.polls)
         self._inside["jobs"] += 1
         self.peak["jobs"] = max(self.peak["jobs"], self._inside["jobs"])
         return job
+
+    def release(self) -> None:
+        """Let every job end that is `HELD`, and hold none from now on."""
+        self._holds = False
+        for job in list(self.jobs.values()):
+            if job.seconds == HELD:
+                job.seconds, job.min_polls = 0.0, 0
+
+    async def work(self, job: Job) -> None:
+        """Be at work on it for its seconds, or until `release`."""
+        while (left := job.started_at + job.seconds - time.monotonic()) > 0:  # noqa: ASYNC110 - `release` is called elsewhere
+            await asyncio.sleep(min(left, 0.02))
 
     def charge(self, job: Job, amount: str | float | Decimal) -> float:
         """Write on the bill what a job costs in all; the same as a number for JSON."""
@@ -207,12 +221,6 @@ class Service:
         if job.state == "running":
             self._inside["jobs"] -= 1
         job.state = state
-
-    def let_end(self) -> None:
-        """Let the next query find every job done, also those that are still to come."""
-        self.seconds, self.polls = 0.0, 0
-        for job in list(self.jobs.values()):
-            job.seconds, job.min_polls = 0.0, 0
 
     def file_url(self, job_id: str, index: int) -> str:
         """Signed as real links are: no part of it may ever be shown."""
@@ -267,20 +275,11 @@ class Service:
 
     async def _listen(self) -> None:
         if self._listener is None:
-            self._keep_port()
-            listener = await asyncio.start_server(self._connected, "127.0.0.1", self.port, backlog=2048)
+            if self._hold is None:
+                self._hold = PortHold(self.port)
+            listener = await asyncio.start_server(self._connected, "127.0.0.1", self._hold.port, backlog=2048)
             self.port = listener.sockets[0].getsockname()[1]
             self._listener = listener
-
-    def _keep_port(self) -> None:
-        """Hold the port by a socket that never listens: any connection of this machine is given one that is free."""
-        if not self._keeps_port and sys.platform == "linux":
-            kept = socket.socket()
-            weakref.finalize(self, kept.close)
-            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            kept.bind(("127.0.0.1", self.port))
-            self.port = kept.getsockname()[1]
-            self._keeps_port = True
 
     async def _refuse(self) -> None:
         if self._listener is not None:
