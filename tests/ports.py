@@ -8,7 +8,10 @@ import os
 import socket
 import sys
 import weakref
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class PortHold:

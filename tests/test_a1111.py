@@ -31,7 +31,7 @@ from imagegen_cli.providers import load
 from imagegen_cli.providers.a1111 import A1111, NO_PROGRESS, Settings, _differences
 from imagegen_cli.settings.language import use_language
 from tests.doubles.a1111 import WebUIServer, tags_in
-from tests.doubles.http import CONNECT, HELD, Fault, Job as Made, Reply, Request
+from tests.doubles.http import CONNECT, Fault, Job as Made, Reply, Request
 from tests.doubles.pictures import whose
 from tests.program import Program
 from tests.suite import WRONG, Suite, description, escaped, ignored, image_request, valid
@@ -467,7 +467,7 @@ async def test_a_server_that_tells_nothing_is_said_to(server: WebUIServer, provi
     server.variant = "sdcpp"
     reports = Reports()
     for asked in (1, 2):
-        server.seconds = HELD
+        server.hold()
         submit = asyncio.ensure_future(provider.submit(image_request(), None, reports))
         while server.counts["query"] < asked:  # noqa: ASYNC110 - it counts in another thread
             await asyncio.sleep(0.01)

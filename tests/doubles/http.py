@@ -196,6 +196,10 @@ class Service:
         self.peak["jobs"] = max(self.peak["jobs"], self._inside["jobs"])
         return job
 
+    def hold(self) -> None:
+        """Hold new jobs until the next `release`."""
+        self.seconds, self._holds = HELD, True
+
     def release(self) -> None:
         """Let every job end that is `HELD`, and hold none from now on."""
         self._holds = False
