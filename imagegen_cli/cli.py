@@ -786,11 +786,6 @@ def main(wrong: ImagegenError | None = None) -> None:
     except KeyboardInterrupt:
         _exit(130)
     except Exception as error:  # noqa: BLE001 - every other error is a bug
-        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
-            from imagegen_cli.core.system_errors import cause  # noqa: PLC0415 - only where something is wrong
-
-            _report_unwritten(cause(error))  # what Typer itself writes: help
-            _exit(2)
         _refuse(error)
         _report(error)
 
@@ -838,10 +833,17 @@ def _leave_out_others(words: Sequence[str]) -> None:
 
 
 def _refuse(error: Exception) -> None:
-    """Exit with 2 where Typer says that the command line is wrong; without any words its error is the help."""
+    """Exit where the error is no bug: Ctrl-C, an output that takes nothing, or a wrong command line, as Typer says."""
+    if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 makes a RuntimeError of it while a class is made
+        _exit(130)
+    if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
+        from imagegen_cli.core.system_errors import cause  # noqa: PLC0415 - only where something is wrong
+
+        _report_unwritten(cause(error))  # what Typer itself writes: help
+        _exit(2)
     from imagegen_cli.commands.slips import as_ours  # noqa: PLC0415 - only for slips
 
-    if type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help
         _echo(str(error))
         _exit(2)
     if wrong := as_ours(error):

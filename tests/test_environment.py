@@ -105,6 +105,50 @@ late = Late()
 cli._exit(130)
 """
 
+WHILE_A_CLASS_IS_MADE = """
+import dataclasses, os, sys
+kind = dataclasses.Field
+before = kind.__set_name__
+def interrupted(field, owner, name):
+    if owner.__name__ == "PromptSpec":
+        kind.__set_name__ = before
+        os.kill(os.getpid(), 2)
+    return before(field, owner, name)
+kind.__set_name__ = interrupted
+sys.argv[1:] = ["run", "a cat"]
+from imagegen_cli.__main__ import main
+main()
+"""
+WHILE_THE_LOOP_IS_MADE = """
+import asyncio, os, sys
+before = asyncio.new_event_loop
+def interrupted():
+    os.kill(os.getpid(), 2)
+    return before()
+asyncio.events.new_event_loop = interrupted
+sys.argv[1:] = ["run", "a cat"]
+from imagegen_cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+@pytest.mark.parametrize(
+    "script",
+    [
+        WHILE_A_CLASS_IS_MADE,
+        WHILE_THE_LOOP_IS_MADE,
+    ],
+    ids=["while a command is imported", "while the event loop is made"],
+)
+def test_ctrl_c_while_the_program_starts_ends_it_without_a_word(alone: Program, script: str) -> None:
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(
+        command, cwd=alone.folder, env=alone.environment(), check=False, stderr=subprocess.PIPE, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (130, "")
+    assert alone.pictures() == []
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 @pytest.mark.parametrize(

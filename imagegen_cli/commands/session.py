@@ -330,6 +330,8 @@ class Session:
 
     async def _run_all(self, display: Display, *, stop: bool) -> None:
         self._main = asyncio.current_task()
+        if self._exit is not None:
+            return
         async with AsyncExitStack() as stack:
             names = self._providers() | self._more_providers
             clients = await self._clients(stack, names)
@@ -523,7 +525,7 @@ class Session:
             self._leave_output(code)
             self._store.hurry()
         if self._main is None:
-            raise KeyboardInterrupt
+            return  # the event loop is being made, and an error in the middle of that would leave half of it
         loop = self._main.get_loop()
         is_stuck = code != SIGNALS["SIGINT"] and self._is_stuck
         why = NAMES[code]
