@@ -252,6 +252,48 @@ def worker_at_work(folder: Path, server: DreaminaServer, kind: str) -> "tuple[Pr
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("words", [("work", "--once"), ("resume",)], ids=["work", "resume"])
+def test_what_another_service_says_of_a_job_that_was_not_sent_to_it_ends_nothing(
+    tmp_path: Path, server: DreaminaServer, kind: str, words: tuple[str, ...]
+) -> None:
+    """Two people call different services by one name: the second one has no receipt of the first one's job."""
+    program, _, worker = worker_at_work(tmp_path, server, kind)
+    worker.kill()
+    finished(worker)
+    with DreaminaServer(pictures=SMALL) as other:
+        unknown = {"success": True, "completed": False, "failed": True, "error": "no such task"}
+        other.fail("query", Reply.json(unknown), times=None)
+        program.configure(CONFIG.format(url=other.url))
+        ended = program.run(*words, "-q")
+        assert ended.code == 5, ended.err
+        assert "no such task; the task was sent to another address than studio has here" in program.run("show", "1").out
+        assert other.counts["query"] == 3
+        assert other.jobs == {}
+    server.release()
+    program.configure(CONFIG.format(url=server.url))
+    ended = program.run("resume", "-q")
+    assert (ended.code, len(server.jobs)) == (0, 1), ended.err
+    assert states(program) == {"done": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_service_is_not_asked_to_cancel_what_was_not_sent_to_it(
+    tmp_path: Path, server: DreaminaServer, kind: str
+) -> None:
+    program, _, worker = worker_at_work(tmp_path, server, kind)
+    worker.kill()
+    finished(worker)
+    with DreaminaServer(pictures=SMALL) as other:
+        program.configure(CONFIG.format(url=other.url))
+        assert "the service goes on" in program.run("cancel", "1").out
+        assert other.counts["cancel"] == 0
+    server.release()
+    program.configure(CONFIG.format(url=server.url))
+    assert program.run("resume", "1", "-q").code == 0
+    assert states(program) == {"done": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_that_lost_its_tasks_says_who_goes_on(tmp_path: Path, server: DreaminaServer, kind: str) -> None:
     """It has let go of them itself, at the next thing that it wrote."""
     program, history, worker = worker_at_work(tmp_path, server, kind)

@@ -15,7 +15,10 @@ DIGITS = 16
 
 
 def account_of(one: Configured, token: str) -> Account | None:
-    """The account of a configured provider; None where there is none. `token` is the history's own."""
+    """The account of a configured provider; None where there is none. `token` is the history's own.
+
+    Its key begins with the word of `service_of`.
+    """
     if one.is_local:
         return None
     try:
@@ -24,6 +27,23 @@ def account_of(one: Configured, token: str) -> Account | None:
         return None
     values = [getattr(settings, item.name) for item in fields(settings)]
     secrets = [value.reveal() for value in values if isinstance(value, Secret)]
-    origin, _ = way_to(settings)
-    digest = sha256("\n".join((token, one.kind, origin, *secrets)).encode()).hexdigest()[:DIGITS]
-    return Account(digest, settings.account_concurrency or settings.concurrency or None)
+    service = service_of(one, token)
+    return Account(
+        f"{service}-{_digest(service, *secrets)}", settings.account_concurrency or settings.concurrency or None
+    )
+
+
+def service_of(one: Configured, token: str) -> str:
+    """A word for the service at which a provider is, with whatever key."""
+    origin, _ = way_to(one.settings)
+    return _digest(token, one.kind, origin)
+
+
+def is_at(account: str, one: Configured, token: str) -> bool:
+    """Whether an account is at a provider's service; a key that does not tell, such as an empty one, may be."""
+    service, hyphen, _ = account.partition("-")
+    return not hyphen or service == service_of(one, token)
+
+
+def _digest(*texts: str) -> str:
+    return sha256("\n".join(texts).encode()).hexdigest()[:DIGITS]

@@ -352,6 +352,7 @@ class Session:
                 complete=lambda: self._all_added(display),
                 is_full=lambda task: task in self._store.budget.full,
                 why_full=lambda name: self._why_full.get(name, ""),
+                is_elsewhere=self._is_elsewhere,
                 give_back=None if self._feed is None else self._feed.give_back,
                 fits=(lambda _: True) if self._feed is None else self._feed.fits,
                 is_over_run=lambda task: task in self._store.budget.of_runs,
@@ -705,6 +706,20 @@ class Session:
             lane.gate.on_refused = partial(self._store.share_pause, account.key)
             with suppress(HistoryError):  # `_listen` asks again, and says what is wrong
                 self._keep_pauses(self._store.pauses())
+
+    def _is_elsewhere(self, id_: TaskId) -> bool:
+        """Whether a task was sent to another service than the one that its provider is in the settings here.
+
+        What the history does not tell now counts as elsewhere: a receipt is kept.
+        """
+        from imagegen_cli.commands.accounts import is_at  # noqa: PLC0415 - asked before a job is believed to be over
+
+        here = self._config.provider(self._tasks[id_].request.provider)
+        try:
+            with self._store.quickly():
+                return not is_at(self._store.account_of(id_), here, self._store.token)
+        except HistoryError:
+            return True
 
     def _look_at_places(self, display: Display) -> None:
         """Look, now and then, why the places of an account are taken; where a person can do something, say so."""

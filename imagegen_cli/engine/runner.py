@@ -42,10 +42,12 @@ class Runner:
     not reserved. `waits_for_credit`: where an account is out of credits, a person lets go on what was not sent.
     `marker` gives what says in the file of a picture, or beside it, how it was made. `is_full` tells, after a flush,
     that other processes have taken all places at the account, and `why_full` of a provider says why that may last,
-    where a person can do something. `give_back` takes tasks that are not sent, where other workers are to have them.
-    `is_over_run` tells of a submit that was not reserved that it is too much for its own run. `fits` tells whether a
-    task can be sent from here: what it starts from may have changed since it was queued. Where `record` and `announce`
-    are given, a submit is first recorded, and announced once the history has granted it; `emit` is both of them.
+    where a person can do something. `is_elsewhere` tells of a task that it was sent to another service than that of its
+    lane, whose word about a job is about another one. `give_back` takes tasks that are not sent, where other workers
+    are to have them. `is_over_run` tells of a submit that was not reserved that it is too much for its own run. `fits`
+    tells whether a task can be sent from here: what it starts from may have changed since it was queued. Where
+    `record` and `announce` are given, a submit is first recorded, and announced once the history has granted it; `emit`
+    is both of them.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Runner:
         marker: MarkerOf = lambda _task, _number: None,
         is_full: Callable[[TaskId], bool] = lambda _: False,
         why_full: Callable[[str], str] = lambda _: "",
+        is_elsewhere: Callable[[TaskId], bool] = lambda _: False,
         record: Sink | None = None,
         announce: Sink | None = None,
         give_back: Callable[[TaskId], None] | None = None,
@@ -84,6 +87,7 @@ class Runner:
             marker=marker,
             is_full=is_full,
             why_full=why_full,
+            is_elsewhere=is_elsewhere,
             record=record,
             announce=announce,
             give_back=give_back,

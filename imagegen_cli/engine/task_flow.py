@@ -139,6 +139,7 @@ class RunContext:
     marker: MarkerOf = lambda _task, _number: None
     is_full: Callable[[TaskId], bool] = lambda _: False
     why_full: Callable[[str], str] = lambda _: ""
+    is_elsewhere: Callable[[TaskId], bool] = lambda _: False
     record: Sink | None = None
     announce: Sink | None = None
     give_back: Callable[[TaskId], None] | None = None
@@ -581,6 +582,8 @@ class TaskFlow:
 
         Only the service's own word about this job ends it at once, but for an id of ours that it may not know yet.
         """
+        if error.final and self._context.is_elsewhere(self.task.id):
+            error = _of_another_service(error, self.task.request.provider)
         if error.final and not (self._unconfirmed and isinstance(error, Expired)):
             raise error
         if failures >= MAX_POLL_FAILURES:
@@ -833,6 +836,8 @@ class TaskFlow:
 
     async def _cancel_there(self, job: Job) -> CancelOutcome:
         """Ask the service to stop; where that fails in any way, the work must be taken to go on."""
+        if self._context.is_elsewhere(self.task.id):
+            return CancelOutcome.GOES_ON  # the job of this id at this service is another one
         try:
             async with self._context.queries, asyncio.timeout(CANCEL_GRACE_S):
                 return await self._provider.cancel(job)
@@ -987,6 +992,13 @@ def _kind_of_failed_queries(error: TaskError) -> type[TaskError]:
 def _not_sent(error: TaskError) -> TaskError:
     """The same error for another task: a shut lane sends nothing."""
     return type(error)(Message("not sent: {why}").format(why=error.message), hint=error.hint)
+
+
+def _of_another_service(error: TaskError, provider: str) -> TaskError:
+    """What a service says that the task was not sent to ends no job: it does not know it."""
+    message = Message("{why}; the task was sent to another address than {provider} has here")
+    hint = Message("imagegen resume it where {provider} has the address that it was sent to")
+    return ServerTrouble(message.format(why=error.message, provider=provider), hint=hint.format(provider=provider))
 
 
 def _given_up(error: SlowDown, seconds: float) -> SlowDown:

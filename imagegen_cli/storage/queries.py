@@ -290,6 +290,12 @@ class Queries(Database):
         with self._errors():
             return places.held(self._db, account, self._leases.shared_now(self._db))
 
+    def account_of(self, task: int) -> str:
+        """The word for the account that a task was sent to; empty where it was not counted at one."""
+        with self._errors():
+            row = self._db.execute("SELECT account FROM task WHERE id = ?", (whole(task),)).fetchone()
+        return "" if row is None else str(row["account"])
+
     def pauses(self) -> dict[str, float]:
         """By account, for how many seconds more its service takes nothing, as any process has learned."""
         now = self.now()
