@@ -284,7 +284,7 @@ def test_lost_contact_keeps_the_receipt_and_resume_pays_nothing(studio: Program,
 
 
 def test_the_time_limit_keeps_the_receipt(studio: Program, server: DreaminaServer) -> None:
-    ended = studio.run("run", "#never", "--timeout", "1")
+    ended = studio.run_out_of_time("#never")
     assert ended.code == 5
     assert studio.tasks()[0]["reason"] == "timeout"
 

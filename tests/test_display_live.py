@@ -665,7 +665,7 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() -> None:
         assert "1 running" not in program.text
         program.foreground()
         program.wait_for("1 running")
-        program.wait(lambda: not program.modes_restored, "keys are read again")
+        program.wait(lambda: program.keys_are_read, "keys are read again")
         stop(program)
         assert program.finish() == 0
         assert program.modes_restored

@@ -486,7 +486,7 @@ def test_a_line_that_breaks_gives_the_terminal_back_and_the_run_goes_to_its_end(
             display.tell(started(task(1)))
             drawing = asyncio.ensure_future(display.run())
             typing = asyncio.ensure_future(display.typed())
-            await asyncio.to_thread(paper.wait, lambda: not paper.modes_restored and "studio >" in paper.text)
+            await asyncio.to_thread(paper.wait, lambda: paper.keys_are_read and "studio >" in paper.text)
             assert not typing.done()
             line.set = "4.0"
             paper.send("x")

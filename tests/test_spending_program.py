@@ -89,6 +89,7 @@ def test_the_command_means_only_what_the_budget_left(studio: Program, server: Dr
     server.seconds = HELD
     process = studio.start("run", *prompts(16), "-j", "1", "--json", "--budget", "0.08usd")
     await_lines(process, ['"running"'])
+    studio.await_states("running", *["queued"] * 15)
     assert studio.run("cancel", "16").code == 0
     server.release()
     ended = finished(process)
@@ -594,7 +595,7 @@ def test_what_is_typed_into_the_table_is_held_by_the_budget(studio: Program, ser
 
 def test_wrong_settings_of_money_stop_no_fetching(studio: Program, server: DreaminaServer) -> None:
     configured(studio, server, "")
-    assert studio.run("run", "a cat #never", "--timeout", "0.3").code == 5
+    assert studio.run_out_of_time("a cat #never").code == 5
     studio.configure(CONFIG.format(url=server.url, more="").replace('usd"', 'pesos"'))
     again = studio.run("resume", "1", "--timeout", "0.3")
     assert again.code == 5, again
