@@ -19,8 +19,9 @@ from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
 from tests import postgres
 from tests.histories import opened, outside, place
-from tests.test_shared_store import ELSEWHERE, STUDIO, queued
-from tests.test_store import become
+from tests.test_shared_store import ELSEWHERE, STUDIO, Way, queued
+from tests.test_silent_server import soon
+from tests.test_store import become, started
 
 JOB = Job("job-1")
 SENT = (Submitting(), Running(JOB))
@@ -30,6 +31,13 @@ needs_server = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.miss
 @pytest.fixture
 def address(tmp_path: Path) -> str:
     return str(place("postgres", tmp_path))
+
+
+@pytest.fixture
+def way(address: str) -> Iterator[tuple[Way, str]]:
+    way = Way()
+    yield way, address.replace(f":{postgres.server().port}/", f":{way.port}/")
+    way.close()
 
 
 def set_meta(address: str, name: str, value: object) -> None:
@@ -113,6 +121,86 @@ def test_the_thread_that_writes_looks_at_its_first_connection_too(address: str) 
             store.claim_queued(STUDIO, 1)
         set_meta(address, "schema", len(STEPS))
         assert [task.id for task in store.claim_queued(STUDIO, 1)] == [number]
+
+
+@needs_server
+def test_a_commit_whose_answer_was_lost_is_asked_for_once_the_schema_is_that_of_before(
+    address: str, way: tuple[Way, str]
+) -> None:
+    line, through = way
+    with closing(opened(through)) as store:
+        assert isinstance(store, PostgresStore)
+        (task,) = started(store)
+        left = [1]
+
+        def cuts(data: bytes) -> str:
+            if b"COMMIT" in data and left:
+                left.pop()
+                set_meta(address, "schema", len(STEPS) + 1)
+                return "after"
+            return ""
+
+        line.cuts = cuts
+        store.record(TaskChanged(1.0, task.to(Submitting())))
+        soon(lambda: store._refusal is not None)
+        with outside(address) as db:
+            assert db.execute("SELECT count(*) FROM event").fetchall() == [(1,)], "the server has done it"
+        set_meta(address, "schema", len(STEPS))
+        asyncio.run(store.flush())
+        assert len(store.events(task.run)) == 1
+        assert store._refusal is None
+
+
+@needs_server
+def test_a_commit_that_cannot_be_asked_for_is_printed(address: str, way: tuple[Way, str]) -> None:
+    line, through = way
+    store = opened(through)
+    assert isinstance(store, PostgresStore)
+    queued(store, "a")
+    (task,) = store.claim_queued(STUDIO, 1)
+    become(store, task, Submitting())
+    set_meta(address, "schema", len(STEPS) + 1)
+    line.cuts = lambda data: "before" if b"COMMIT" in data else ""
+    store.record(TaskChanged(2.0, task.to(Submitting()).to(Running(JOB))))
+    soon(lambda: store._refusal is not None)
+    assert [(one.id, one.job) for one in store.close()] == [(task.id, JOB)]
+
+
+@pytest.fixture
+def swapped() -> Iterator[tuple[str, Callable[[], None]]]:
+    """An address in UTF8, and what puts a database that does not hold every text in its place, and back."""
+    server, name = postgres.server(), f"swapped{os.getpid()}"
+    server.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0")
+    server.execute(f"CREATE DATABASE {name}_other ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+
+    def swap() -> None:
+        for before, after in ((name, f"{name}_x"), (f"{name}_other", name), (f"{name}_x", f"{name}_other")):
+            server.execute(f"ALTER DATABASE {before} WITH ALLOW_CONNECTIONS false")
+            server.cut()
+            soon(lambda name=before: not server.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'"))
+            server.execute(f"ALTER DATABASE {before} RENAME TO {after}")
+        for one in (name, f"{name}_other"):
+            server.execute(f"ALTER DATABASE {one} WITH ALLOW_CONNECTIONS true")
+
+    yield f"postgresql://{postgres.USER}@127.0.0.1:{server.port}/{name}", swap
+    for one in (name, f"{name}_other"):
+        server.execute(f"DROP DATABASE {one} WITH (FORCE)")
+
+
+@needs_server
+def test_a_server_of_another_encoding_is_refused_until_the_one_of_before_is_back(
+    swapped: tuple[str, Callable[[], None]],
+) -> None:
+    address, swap = swapped
+    with closing(opened(address, process=ELSEWHERE)) as other:
+        queued(other, "a")
+    with closing(opened(address)) as store:
+        swap()
+        assert "SQL_ASCII" in told(store)
+        with psycopg.connect(address) as db:
+            assert db.execute("SELECT to_regclass('meta')").fetchone() == (None,)
+        swap()
+        assert len(store.claim_queued(STUDIO, 1)) == 1
 
 
 def drop(address: str) -> None:
