@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -173,12 +174,16 @@ def swapped() -> Iterator[tuple[str, Callable[[], None]]]:
     server.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0")
     server.execute(f"CREATE DATABASE {name}_other ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
 
+    def rename(before: str, after: str) -> None:
+        server.execute(f"ALTER DATABASE {before} WITH ALLOW_CONNECTIONS false")
+        server.cut()
+        soon(lambda: (before,) not in server.execute("SELECT datname FROM pg_stat_activity"))
+        server.execute(f"ALTER DATABASE {before} RENAME TO {after}")
+
     def swap() -> None:
-        for before, after in ((name, f"{name}_x"), (f"{name}_other", name), (f"{name}_x", f"{name}_other")):
-            server.execute(f"ALTER DATABASE {before} WITH ALLOW_CONNECTIONS false")
-            server.cut()
-            soon(lambda name=before: not server.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'"))
-            server.execute(f"ALTER DATABASE {before} RENAME TO {after}")
+        rename(name, f"{name}_x")
+        rename(f"{name}_other", name)
+        rename(f"{name}_x", f"{name}_other")
         for one in (name, f"{name}_other"):
             server.execute(f"ALTER DATABASE {one} WITH ALLOW_CONNECTIONS true")
 
@@ -211,14 +216,33 @@ def drop(address: str) -> None:
 
 
 @needs_server
-@pytest.mark.parametrize("exchange", [lambda where: set_meta(where, "token", "another"), drop], ids=["another", "none"])
-def test_another_history_is_written_to_by_no_process_that_has_written_nothing(
-    address: str, exchange: Callable[[str], None]
-) -> None:
-    with closing(opened(address, process=ELSEWHERE)) as other:
-        queued(other, "a")
+def test_another_history_is_written_to_by_no_process_that_has_claimed_tasks_of_the_first(address: str) -> None:
     store = opened(address)
-    exchange(address)
+    queued(store, "a", "b")
+    (task,) = store.claim_queued(STUDIO, 1)
+    become(store, task, *SENT)
+    set_meta(address, "token", "another")
+    assert "is another one now" in told(store)
+    assert store.is_set_back
+    store.close()
+
+
+@needs_server
+def test_a_process_that_has_claimed_nothing_goes_by_the_history_that_is_there(address: str) -> None:
+    """Such as a worker of an empty history into which another one is copied."""
+    with closing(opened(address)) as store:
+        with closing(opened(address, process=ELSEWHERE)) as other:
+            queued(other, "a")
+        set_meta(address, "token", "another")
+        postgres.server().cut()
+        assert len(store.claim_queued(STUDIO, 1)) == 1
+        assert store.token == "another"
+
+
+@needs_server
+def test_a_database_without_our_tables_is_written_to_by_no_process_that_has_written_nothing(address: str) -> None:
+    store = opened(address)
+    drop(address)
     assert "is another one now" in told(store)
     assert store.is_set_back
     store.close()
@@ -267,9 +291,9 @@ def test_a_sound_connection_is_looked_at_with_two_questions(address: str) -> Non
             class Asked:
                 info = db.info
 
-                def execute(self, sql: str, values: object = ()) -> object:
+                def execute(self, sql: str, values: Sequence[Any] = ()) -> object:
                     asked.append(sql)
-                    return db.execute(sql.encode(), values)  # type: ignore[arg-type]
+                    return db.execute(sql.encode(), values)
 
             with suppress(TypeError):  # rows without names: the last answer is not read
                 store._check(Asked(), is_pooled=False)

@@ -298,18 +298,23 @@ class PostgresStore(Store):
         self._refusal = None
 
     def _check_schema(self, raw: Any) -> None:
-        """Raise HistoryError where another server has the history in another schema, SetBackError where it has another.
+        """Raise HistoryError where it has another schema: a server that took over, or a backup that was restored.
 
-        Such a server may have taken over, or a backup may have been restored.
+        Raises SetBackError where it is not the history from which this process has claimed tasks.
         """
-        found = dict(raw.execute("SELECT name, value FROM meta").fetchall())
+        found = self._known_of(raw)
         version = int(found.get("schema", 0))
         if version > len(postgres_schema.STEPS):
             raise self._too_new(version)
         if version < len(postgres_schema.STEPS):
             raise HistoryError(OLD_SCHEMA.format(name=self.name, version=version), hint=DOCTOR)
-        if found.get("token") != self._token and not self._commits.is_set_back:
+        is_other = self._is_prepared and found.get("token") != self._token
+        if is_other and not self._commits.is_set_back:
             raise self._commits.set_back()
+
+    def _known_of(self, raw: Any) -> dict[str, str]:
+        """What is known of the history itself."""
+        return dict(raw.execute("SELECT name, value FROM meta").fetchall())
 
     def _check_server(self, info: Any) -> None:
         """Raise HistoryError where the server or the database cannot have a history, before anything is paid for."""
@@ -348,11 +353,15 @@ class PostgresStore(Store):
             raise HistoryError(message.format(name=self.name, tables=", ".join(lacking)), hint=hint.format(user=user))
 
     def _prepare(self) -> None:
-        """Have the connection that writes before anything is sent. Raises HistoryError."""
+        """Have the connection that writes before anything is sent. Raises HistoryError.
+
+        A history that was opened long ago may be a finished copy of another one by now, with the token of that.
+        """
         if not self._is_prepared:
             with self._errors():
                 self._check_connections()
                 self._check_rights(self._postgres.raw)
+                self._token = str(self._known_of(self._postgres.raw)["token"])
                 self._writer.connect()
             self._is_prepared = True
 
