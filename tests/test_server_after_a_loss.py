@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from imagegen_cli.commands.work import Queue
 from imagegen_cli.core.errors import DiskError, HistoryAway, HistoryError
 from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.task import Job, Running, Submitting, TaskId
@@ -18,10 +19,10 @@ from imagegen_cli.storage.postgres import PostgresStore
 from imagegen_cli.storage.postgres_schema import STEPS
 from imagegen_cli.storage.records import Filter
 from imagegen_cli.storage.store import Store
-from tests import postgres
+from tests import clock, postgres
 from tests.histories import opened, outside, place
 from tests.test_shared_store import ELSEWHERE, STUDIO, Way, queued
-from tests.test_silent_server import soon
+from tests.test_silent_server import Idle, soon
 from tests.test_store import become, started
 
 JOB = Job("job-1")
@@ -109,6 +110,27 @@ def test_a_refusal_is_what_is_said_of_a_history_that_takes_nothing(
         asyncio.run(store.flush())
     assert "newer imagegen" in store.trouble
     assert store.close()
+
+
+@needs_server
+def test_a_worker_ends_after_a_minute_with_the_words_of_the_refusal(address: str) -> None:
+    said: list[str] = []
+    runner = Idle()
+    with closing(opened(address)) as store:
+        queued(store, "a")
+        assert store.claim_queued(STUDIO, 1)
+        set_meta(address, "schema", len(STEPS) + 1)
+        postgres.server().cut()
+        feed = Queue(store, {"studio": 1}, folder="", once=False)
+        never: Callable[[object], None] = lambda _: None  # noqa: E731
+        with suppress(TimeoutError):
+            clock.run(asyncio.wait_for(feed.run(runner, never, said.append), 300))  # type: ignore[arg-type]
+        assert runner.draining
+        assert feed.error is not None
+        assert "newer imagegen" in feed.error.message
+        assert len(said) == 1
+        assert "60 s" in said[0]
+        set_meta(address, "schema", len(STEPS))
 
 
 @needs_server
