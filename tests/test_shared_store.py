@@ -496,6 +496,8 @@ class Way:
         """Called with what the client sends; "before" and "after" cut the connection at that moment, and from "silent"
         on the server hears everything and its answers do not come through."""
         self._silent: set[socket.socket] = set()
+        self._last: set[socket.socket] = set()
+        """Servers whose next answer cuts the connection."""
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -520,10 +522,8 @@ class Way:
                 if cut == "before":
                     break
                 if cut == "after":
-                    with suppress(OSError):  # the client hears nothing any more, the server does what it was told
-                        source.shutdown(socket.SHUT_RD)
-                    target.sendall(data)
-                    target.recv(65536)
+                    self._last.add(target)
+                if source in self._last:  # the server has done what it was told, and the client does not hear of it
                     break
                 target.sendall(data)
         _end(source, target)

@@ -196,7 +196,7 @@ class Database:
             message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
             raise HistoryError(message, hint=SALVAGE) from error
 
-    def trouble_of(self, error: Exception) -> Message:
+    def trouble_of(self, error: Exception) -> str:
         """What is wrong with the history."""
         if isinstance(error, SetBackError):
             return SET_BACK.format(name=self.name)
@@ -211,7 +211,7 @@ class Database:
             return Message("the history {name} is damaged or no history at all").format(name=self.name)
         return Message("the history {name} cannot be used: {why}").format(name=self.name, why=text)
 
-    def remedy_for(self, error: Exception) -> Message:
+    def remedy_for(self, error: Exception) -> str:
         """What a person can do about it."""
         if isinstance(error, SetBackError):
             return Message("imagegen list shows what became of every task")

@@ -44,8 +44,10 @@ from imagegen_cli.storage.postgres_connection import (
     Commits,
     Limits,
     PostgresConnection,
+    RefusedError,
     SetBackError,
     SilentError,
+    translated,
 )
 from imagegen_cli.storage.processes import SILENT_S, Process, is_alive, is_near
 from imagegen_cli.storage.rows import process_of
@@ -102,6 +104,9 @@ POOLED = Message(
 UNPOOLED = Message("name the server itself, or a pool with pool_mode = session")
 POOL_LOOKS = 5
 """Looks at whether two connections are one: other clients of the pool may come between."""
+MAX_LENDING_S = 5.0
+"""Seconds in which a pool that lends its connections has one for another client. A pool that keeps them may be full."""
+OLD_SCHEMA = Message("the history {name} was exchanged for one with an older schema ({version})")
 LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
 """What a server says where a pool has sent it the statements of another connection."""
 RIGHTS = {
@@ -241,8 +246,11 @@ class PostgresStore(Store):
         self._complete: set[TaskId] = set()
         """Those of them of which that history lacks nothing."""
         self._listener: Listener | None = None
-        self._is_prepared = False
+        self._is_prepared = self._is_open = False
+        self._refusal: HistoryError | None = None
+        """Why the last connection was not used; None where it was."""
         super().__init__(Path("postgresql"), wait_s=wait_s, process=process)
+        self._is_open = True
 
     @property
     def name(self) -> str:
@@ -252,8 +260,6 @@ class PostgresStore(Store):
         with self._errors():
             self._db = self._postgres = self._connected(patience_s=None)
             try:
-                self._check_server()
-                self._refuse_pool()
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -262,15 +268,56 @@ class PostgresStore(Store):
     def connect(self) -> PostgresConnection:
         return self._connected(patience_s=MAX_ABSENCE_S)
 
-    def _connected(self, patience_s: float | None, answer_s: float = MAX_SILENCE_S) -> PostgresConnection:
+    def _connected(
+        self, patience_s: float | None, answer_s: float = MAX_SILENCE_S, *, only_reads: bool = False
+    ) -> PostgresConnection:
         return PostgresConnection(
             self._conninfo, wait_s=self._wait_s, patience_s=patience_s, answer_s=answer_s, limits=self._limits,
-            commits=self._commits,
+            commits=self._commits, check=None if only_reads else self._check,
         )  # fmt: skip
 
-    def _check_server(self) -> None:
+    def _check(self, raw: Any, *, is_pooled: bool) -> None:
+        """Look at each new connection before anything is written or claimed through it.
+
+        Raises HistoryError while the history is being opened. Later a server that cannot have the history is as one
+        that is away: RefusedError says why.
+        """
+        try:
+            self._check_server(raw.info)
+            if is_pooled:
+                self._refuse_pool(raw)
+            if self._is_open:
+                self._check_schema(raw)
+            if self._is_prepared:
+                self._check_rights(raw)
+        except HistoryError as error:
+            if not self._is_open:
+                raise
+            self._refusal = error
+            raise RefusedError(error) from None
+        self._refusal = None
+
+    def _check_schema(self, raw: Any) -> None:
+        """Raise HistoryError where it has another schema: a server that took over, or a backup that was restored.
+
+        Raises SetBackError where it is not the history from which this process has claimed tasks.
+        """
+        found = self._known_of(raw)
+        version = int(found.get("schema", 0))
+        if version > len(postgres_schema.STEPS):
+            raise self._too_new(version)
+        if version < len(postgres_schema.STEPS):
+            raise HistoryError(OLD_SCHEMA.format(name=self.name, version=version), hint=DOCTOR)
+        is_other = self._is_prepared and found.get("token") != self._token
+        if is_other and not self._commits.is_set_back:
+            raise self._commits.set_back()
+
+    def _known_of(self, raw: Any) -> dict[str, str]:
+        """What is known of the history itself."""
+        return dict(raw.execute("SELECT name, value FROM meta").fetchall())
+
+    def _check_server(self, info: Any) -> None:
         """Raise HistoryError where the server or the database cannot have a history, before anything is paid for."""
-        info = self._postgres.raw.info
         encoding = info.parameter_status("server_encoding")
         if encoding not in (None, ENCODING):
             message = Message("the history {name} is in a database with the encoding {encoding}, and needs UTF8")
@@ -295,22 +342,26 @@ class PostgresStore(Store):
             )  # fmt: skip
             raise HistoryError(message, hint=MORE_CONNECTIONS)
 
-    def _check_rights(self) -> None:
+    def _check_rights(self, raw: Any) -> None:
         """Raise HistoryError where this user may not write what a run writes, or a table of it is gone."""
-        if lacking := [row["lacking"] for row in self._db.execute(LACKING, (json.dumps(RIGHTS),))]:
+        if lacking := [row["lacking"] for row in raw.execute(translated(LACKING), (json.dumps(RIGHTS),))]:
             message = Message("the history {name} does not let this user write: {tables}")
             hint = Message(
                 "ask the owner of the database for permission: GRANT ALL ON ALL TABLES IN SCHEMA … TO {user}"
             )
-            user = self._postgres.raw.info.user
+            user = raw.info.user
             raise HistoryError(message.format(name=self.name, tables=", ".join(lacking)), hint=hint.format(user=user))
 
     def _prepare(self) -> None:
-        """Have the connection that writes before anything is sent. Raises HistoryError."""
+        """Have the connection that writes before anything is sent. Raises HistoryError.
+
+        A history that was opened long ago may be a finished copy of another one by now, with the token of that.
+        """
         if not self._is_prepared:
             with self._errors():
                 self._check_connections()
-                self._check_rights()
+                self._check_rights(self._postgres.raw)
+                self._token = str(self._known_of(self._postgres.raw)["token"])
                 self._writer.connect()
             self._is_prepared = True
 
@@ -347,7 +398,7 @@ class PostgresStore(Store):
         try:
             await wait_for(wrap_future(self._writer.flush()), max(MIN_FLUSH_S, left))
         except TimeoutError:
-            trouble = self._writer.trouble or UNANSWERED.format(name=self.name)
+            trouble = self._refused or self._writer.trouble or UNANSWERED.format(name=self.name)
             raise HistoryTrouble(trouble, hint=DOCTOR) from None
 
     def hurry(self) -> None:
@@ -399,7 +450,13 @@ class PostgresStore(Store):
 
     @property
     def trouble(self) -> str:
-        return super().trouble or ("" if self._listener is None else self._listener.trouble)
+        if (trouble := super().trouble) and not self.is_set_back:
+            return self._refused or trouble
+        return trouble or ("" if self._listener is None else self._listener.trouble)
+
+    @property
+    def _refused(self) -> str:
+        return "" if self._refusal is None else self._refusal.message
 
     def close(self) -> "list[Task]":
         self._limits.close()
@@ -435,13 +492,27 @@ class PostgresStore(Store):
                 (str(len(postgres_schema.STEPS)),),
             )
 
-    def _refuse_pool(self) -> None:
-        """Raise HistoryError where a pool stands between that keeps no connection for a client."""
-        if not self._postgres.is_pooled:
+    def _refuse_pool(self, raw: Any) -> None:
+        """Raise HistoryError where the pool that stands between keeps no connection for a client."""
+        if (other := self._lent()) is None:
             return
-        with closing(self._connected(patience_s=None)) as other:
-            if any(self._postgres.shares_with(other) for _ in range(POOL_LOOKS)):
+        with closing(other):
+            if any(other.shares_with(raw) for _ in range(POOL_LOOKS)):
                 raise HistoryError(POOLED.format(name=self.name), hint=UNPOOLED)
+
+    def _lent(self) -> PostgresConnection | None:
+        """One more connection of a pool; None where the others of this process and of others have all that it keeps.
+
+        When the history is opened, a run would need it too.
+        """
+        if not self._is_open:
+            return self._connected(patience_s=None, only_reads=True)
+        try:
+            return self._connected(patience_s=None, answer_s=MAX_LENDING_S, only_reads=True)
+        except psycopg.OperationalError as error:
+            if self._limits.is_over or not (isinstance(error, SilentError) or _is_crowded(error)):
+                raise
+            return None
 
     def _version(self) -> int:
         """How many steps this schema has taken."""
@@ -498,7 +569,9 @@ class PostgresStore(Store):
             message = Message("the history {name} is damaged: {why}").format(name=self.name, why=str(error))
             raise HistoryError(message, hint=hint) from error
 
-    def trouble_of(self, error: Exception) -> Message:
+    def trouble_of(self, error: Exception) -> str:
+        if isinstance(error, RefusedError):
+            return error.refusal.message
         if isinstance(error, psycopg.errors.LockNotAvailable):
             return Message("the history {name} is locked by another program").format(name=self.name)
         if isinstance(error, psycopg.errors.DiskFull):
@@ -515,7 +588,9 @@ class PostgresStore(Store):
             trouble = Message("the history {name} cannot be reached: {why}")
         return trouble.format(name=self.name, why=_words(error))
 
-    def remedy_for(self, error: Exception) -> Message:
+    def remedy_for(self, error: Exception) -> str:
+        if isinstance(error, RefusedError):
+            return error.refusal.hint
         if _is_crowded(error):
             return MORE_CONNECTIONS
         if "unsupported startup parameter" in str(error):
@@ -652,7 +727,7 @@ class PostgresStore(Store):
 
     def listen(self) -> None:
         if self._listener is None and self._leases.owner is not None:
-            connect = partial(self._connected, patience_s=0.0, answer_s=WISH_ANSWER_S)
+            connect = partial(self._connected, patience_s=0.0, answer_s=WISH_ANSWER_S, only_reads=True)
             self._listener = Listener(connect, self._leases.owner, self.trouble_of)
 
     @property
@@ -751,6 +826,8 @@ def _is_passing(error: Exception) -> bool:
     """Whether waiting may help. What a server says before it lets a client in has no code, only words."""
     if not isinstance(error, psycopg.OperationalError):
         return False
+    if isinstance(error, RefusedError):
+        return True
     if error.sqlstate is not None:
         return error.sqlstate in PASSING_STATES
     return "FATAL" not in str(error) or any(words in str(error) for words in PASSING)

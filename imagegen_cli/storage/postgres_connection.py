@@ -21,6 +21,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
 
+from imagegen_cli.core.errors import HistoryError
 from imagegen_cli.storage.processes import uptime
 
 BEGIN_WRITING = "BEGIN IMMEDIATE"
@@ -28,6 +29,8 @@ BEGIN_CLAIM = "BEGIN CLAIM"
 """Begins a transaction that writes without the lock: rows that it claims are locked one by one."""
 RETRY_PAUSE_S = 0.1
 """Seconds between two attempts to reach the server again."""
+REFUSED_PAUSE_S = 1.0
+"""The same where the server was reached and cannot have the history: each attempt asks it more."""
 TICK_S = 0.1
 """Seconds between two looks at a wait."""
 MAX_SILENCE_S = 30.0
@@ -117,6 +120,14 @@ class SilentError(psycopg.OperationalError):
     """The server has not answered for too long; the connection is closed."""
 
 
+class RefusedError(psycopg.OperationalError):
+    """The server is there again, and cannot have the history now, as where one is refused when it is opened."""
+
+    def __init__(self, refusal: HistoryError) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
 class SetBackError(psycopg.DataError):
     """The server has lost what it had confirmed to this process."""
 
@@ -196,10 +207,10 @@ class Limits:
         if waited_s >= max_s or self.is_over:
             raise SilentError(f"no answer for {waited_s:.0f} s")
 
-    def pause(self) -> None:
+    def pause(self, seconds: float = RETRY_PAUSE_S) -> None:
         """Wait until the server may be tried again."""
         self._silent_at = time.monotonic()
-        time.sleep(RETRY_PAUSE_S)
+        time.sleep(seconds)
 
 
 class Line(psycopg.Connection[Any]):
@@ -274,7 +285,8 @@ class PostgresConnection:
     """One connection, opened again where it was lost. `wait_s`: seconds for which a lock is waited for.
 
     `patience_s`: seconds for which a lost server is waited for; None: as long as for a lock, and a server that is
-    silent is not asked again. `answer_s`: seconds for which an answer is waited for.
+    silent is not asked again. `answer_s`: seconds for which an answer is waited for. `check`: raises an error where a
+    new connection, that of psycopg, must not be used; the word `is_pooled` tells whether a pool stands between.
     """
 
     def __init__(
@@ -286,6 +298,7 @@ class PostgresConnection:
         answer_s: float = MAX_SILENCE_S,
         limits: Limits | None = None,
         commits: Commits | None = None,
+        check: Callable[..., None] | None = None,
     ) -> None:
         self._conninfo = conninfo
         self.wait_s = wait_s
@@ -293,6 +306,7 @@ class PostgresConnection:
         self._patience_s = patience_s
         self._limits = limits or Limits()
         self._known = commits or Commits()
+        self._check = check
         self._is_for_receipts = False
         self._attempt: Attempt | None = None
         self._transaction_id = ""
@@ -301,8 +315,6 @@ class PostgresConnection:
         self._closed = False
         self._lock = 0
         self._told = (0.0, 0.0)
-        self.is_pooled = False
-        """Whether another program stands between, which has connections of its own to the server."""
         self._raw: Any = None
         self._raw = self._opened()
 
@@ -335,9 +347,11 @@ class PostgresConnection:
         while found.nextset():
             pass
         self._lock, moment, backend = found.fetchone()
-        self.is_pooled = backend != raw.info.backend_pid  # a pool gives its clients numbers of its own
         self._told = moment, uptime()
         self._check_history(raw)
+        if self._check is not None:
+            with self._tables():  # a pool gives its clients numbers of its own
+                self._check(raw, is_pooled=backend != raw.info.backend_pid)
 
     def _check_history(self, raw: Any) -> None:
         """Raise SetBackError where another connection of this process has committed what is not there."""
@@ -384,9 +398,12 @@ class PostgresConnection:
         """The connection of psycopg, for what SQLite knows nothing like."""
         return self._raw
 
-    def shares_with(self, other: "PostgresConnection") -> bool:
-        """Whether a pool gives each transaction of both any connection: locks, LISTEN and settings would be lost."""
-        mine, its = (one.raw.execute("SELECT pg_backend_pid()").fetchone()[0] for one in (self, other))
+    def shares_with(self, other: Any) -> bool:
+        """Whether a pool gives each transaction of both any connection: locks, LISTEN and settings would be lost.
+
+        `other`: a connection of psycopg.
+        """
+        mine, its = (one.execute("SELECT pg_backend_pid()").fetchone()[0] for one in (self._raw, other))
         return bool(mine == its)
 
     @property
@@ -515,10 +532,11 @@ class PostgresConnection:
             try:
                 self._raw = self._opened()
             except psycopg.OperationalError as error:
-                is_late = time.monotonic() > deadline or (isinstance(error, SilentError) and self._patience_s is None)
-                if is_late or self._limits.is_closing:
+                is_refused = isinstance(error, RefusedError)
+                is_slow = (is_refused or isinstance(error, SilentError)) and self._patience_s is None
+                if is_slow or time.monotonic() > deadline or self._limits.is_closing:
                     raise
-                self._limits.pause()
+                self._limits.pause(REFUSED_PAUSE_S if is_refused else RETRY_PAUSE_S)
             else:
                 return
 
