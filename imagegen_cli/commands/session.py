@@ -292,7 +292,7 @@ class Session:
             say(message)
 
     def _say_unrecorded(self) -> None:
-        """The last line of a run: what waits because the history did not take its submit, and the command that sends it.
+        """The last line of a run: what the history did not let leave, and the command that sends it.
 
         What a worker lets go of is in the queue: `work` says so.
         """
