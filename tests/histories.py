@@ -56,8 +56,7 @@ REFUSE = {
         "CREATE TRIGGER refuse BEFORE UPDATE ON task WHEN {when} BEGIN SELECT RAISE(ABORT, 'nothing is taken'); END",
     ),
     "postgres": (
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'nothing is taken'; END $$",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'nothing is taken'; END $$",
         "CREATE TRIGGER refuse BEFORE UPDATE ON task FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION refuse()",
     ),
 }
