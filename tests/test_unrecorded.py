@@ -102,6 +102,16 @@ def paste(program: Program, ended: Ended) -> None:
     assert again.code == 0, again.err
 
 
+def until_it_waits(worker: "subprocess.Popen[str]") -> str:
+    """What a worker says until it waits for its history."""
+    assert worker.stderr is not None
+    said = ""
+    while "trying for 60 s" not in (line := worker.stderr.readline()):
+        assert line, said
+        said += line
+    return said
+
+
 # Workers
 
 
@@ -135,11 +145,7 @@ def test_a_worker_goes_on_once_the_history_takes_submits_again(
     queue(team, 3)
     refuse(history_of(team))
     worker = team.start("work", *once, *PLAIN)
-    assert worker.stderr is not None
-    said = []
-    while "trying for 60 s" not in (line := worker.stderr.readline()):
-        assert line, said
-        said.append(line)
+    said = until_it_waits(worker)
     take_again(history_of(team))
     if once:
         ended = finished(worker)
@@ -148,7 +154,7 @@ def test_a_worker_goes_on_once_the_history_takes_submits_again(
         team.await_states(*["done"] * 3)
         worker.terminate()
         ended = finished(worker)
-    assert "failed" not in "".join(said) + ended.err
+    assert "failed" not in said + ended.err
     assert team.states() == ["done"] * 3
     assert len(server.jobs) == 3
 
@@ -159,11 +165,7 @@ def test_a_task_that_another_process_has_taken_meanwhile_is_left_to_it(team: Pro
     where = history_of(team)
     refuse(where)
     worker = team.start("work", "--once", *PLAIN)
-    assert worker.stderr is not None
-    said = []
-    while "trying for 60 s" not in (line := worker.stderr.readline()):
-        assert line, said
-        said.append(line)
+    said = until_it_waits(worker)
     with closing(opened(where)) as other:
         started(other)
         with outside(where) as db:
@@ -171,7 +173,7 @@ def test_a_task_that_another_process_has_taken_meanwhile_is_left_to_it(team: Pro
         take_again(where)
         ended = finished(worker)
     assert "another process goes on with 1: left to it" in ended.err
-    check_nothing_is_said_to_have_failed(Ended(ended.code, "", "".join(said) + ended.err), 1)
+    check_nothing_is_said_to_have_failed(Ended(ended.code, "", said + ended.err), 1)
     assert not server.jobs
 
 
