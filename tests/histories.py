@@ -1,7 +1,7 @@
 """A history of either kind, so that the same test runs on both."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,38 @@ def outside(where: Place) -> Iterator[Any]:
 
     with closing(Words(PostgresConnection(where, wait_s=5.0))) as words:
         yield words
+
+
+REFUSE = {
+    "sqlite": (
+        "CREATE TRIGGER refuse BEFORE UPDATE ON task WHEN {when} BEGIN SELECT RAISE(ABORT, 'nothing is taken'); END",
+    ),
+    "postgres": (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'nothing is taken'; END $$",
+        "CREATE TRIGGER refuse BEFORE UPDATE ON task FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION refuse()",
+    ),
+}
+TAKE_AGAIN = {"sqlite": ("DROP TRIGGER refuse",), "postgres": ("DROP FUNCTION refuse CASCADE",)}
+
+
+def refuse(where: Place, when: str = "NEW.state = 'submitting'") -> None:
+    """Let the history take no such change of a task, and so nothing that is written together with it."""
+    _each(where, [sql.format(when=when) for sql in REFUSE[_kind(where)]])
+
+
+def take_again(where: Place) -> None:
+    """Let it take everything again."""
+    _each(where, TAKE_AGAIN[_kind(where)])
+
+
+def _kind(where: Place) -> str:
+    return "sqlite" if isinstance(where, Path) else "postgres"
+
+
+def _each(where: Place, statements: Iterable[str]) -> None:
+    with outside(where) as db:
+        for statement in statements:
+            db.execute(statement)
 
 
 class Words:

@@ -10,6 +10,7 @@ from struct import pack
 from typing import Any, ClassVar
 
 from imagegen_cli.core.durations import UNKNOWN, Durations
+from imagegen_cli.core.errors import DiskError
 from imagegen_cli.core.events import Event, Sink, TaskChanged, Working, tee
 from imagegen_cli.core.provider import Accepted, Provider, Ready, Report
 from imagegen_cli.core.task import CancelOutcome, ImageRequest, InlineImage, Job, Queued, RunId, State, Task, TaskId
@@ -127,7 +128,10 @@ class Stage:
         over_budget: Callable[[TaskId], str] = lambda _: "",
         waits_for_credit: bool = False,
         marker: MarkerOf = lambda _task, _number: None,
+        announce: Sink | None = None,
+        unrecorded: Callable[[TaskId, DiskError], float | None] = lambda _task, _error: None,
     ) -> None:
+        """`announce` is told what the history has granted; without it one sink is told everything."""
         self.provider: Any = provider
         self.folder = folder
         self.seconds = 0.0
@@ -147,6 +151,9 @@ class Stage:
             over_budget=over_budget,
             waits_for_credit=waits_for_credit,
             marker=marker,
+            record=self.record if announce is not None else None,
+            announce=announce,
+            unrecorded=unrecorded,
         )
 
     def task(self, id_: int = 1, state: State | None = None, prompt: str = "a cat") -> Task:

@@ -29,7 +29,7 @@ from imagegen_cli.core.errors import (
     Uncertain,
     UnusableImage,
 )
-from imagegen_cli.core.events import RunFinished, RunStarted, TaskChanged, TaskDelayed, TaskLearned, Working
+from imagegen_cli.core.events import Event, RunFinished, RunStarted, TaskChanged, TaskDelayed, TaskLearned, Working
 from imagegen_cli.core.marker import Marker
 from imagegen_cli.core.provider import Accepted, Ready
 from imagegen_cli.core.task import (
@@ -500,9 +500,60 @@ def test_nothing_is_sent_before_its_row_is_durable(tmp_path: Path) -> None:
         raise DiskError("no space left")
 
     provider = Scripted()
-    stage = after_run(provider, tmp_path, flush=full)
-    assert failure(stage) == Failed(Reason.DISK, "no space left")
+    refused: list[tuple[TaskId, str]] = []
+
+    def unrecorded(id_: TaskId, error: DiskError) -> None:
+        refused.append((id_, error.message))
+
+    stage = after_run(provider, tmp_path, flush=full, unrecorded=unrecorded)
+    assert stage.last[1].state == Queued(), "nothing was sent, and in the history it waits"
+    assert refused == [(TaskId(1), "no space left")]
     assert provider.counts == {}
+
+
+def test_where_a_run_stays_open_a_submit_is_tried_until_the_history_takes_it(tmp_path: Path) -> None:
+    left = 3
+
+    async def full_for_a_while() -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise DiskError("no space left")
+
+    provider = Scripted()
+    stage = after_run(provider, tmp_path, flush=full_for_a_while, unrecorded=lambda _id, _error: 2.0)
+    assert isinstance(stage.last[1].state, Done)
+    assert provider.counts["submit"] == 1
+    assert stage.seconds >= 6.0
+    assert {event.because for event in stage.events if isinstance(event, TaskDelayed)} == {"no space left"}
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "kept"])
+def test_a_task_that_another_process_has_is_not_said_to_have_failed(tmp_path: Path, *, is_lost: bool) -> None:
+    """The name of a picture cannot be written; the next answer of the history tells whose the task is."""
+    refusals: list[DiskError] = []
+    heard: list[str] = []
+
+    async def refused_before_the_name() -> None:
+        if isinstance(stage.last[1].state, Saving) and len(refusals) < 2:
+            refusals.append(DiskError("no answer"))
+            raise refusals[-1]
+
+    def announce(event: Event) -> None:
+        if isinstance(event, TaskChanged):
+            heard.append(type(event.task.state).__name__)
+
+    stage = Stage(
+        Scripted(polls=[ready()]),
+        tmp_path,
+        flush=refused_before_the_name,
+        owns=lambda _: not (is_lost and len(refusals) == 2),
+        announce=announce,
+    )
+    run(stage.run_tasks(stage.task()))
+    assert len(refusals) == 2
+    assert ("Failed" in heard) is not is_lost
+    assert failure(stage).job == JOB, "as it is recorded: a receipt is kept"
 
 
 def test_a_receipt_that_cannot_be_written_is_carried_on_all_the_same(tmp_path: Path) -> None:

@@ -402,9 +402,7 @@ def retry(
         check_keys(config, [record.task.request.provider for record in chosen])
         paid = [record for record in chosen if may_be_paid(record.task.state)]
         plain = [record for record in chosen if not may_be_paid(record.task.state)]
-        tasks, owned, changed = store.claim([(record, Queued()) for record in plain], again=True)
-        _say_owned([*owned, *changed])
-        tasks += _copied(store, config, paid)
+        tasks = [*_claimed_to_send(store, plain), *_copied(store, config, paid)]
         if not tasks:
             raise NothingToDo(Message("there is nothing left to retry"), hint=LIST_TELLS)
         said = ngettext(
@@ -415,6 +413,18 @@ def retry(
         )
         say(said if is_said else joined(" · ", (said, cost(plan_))))
         return _run(store, config, tasks, options, spending=spending)
+
+
+def _claimed_to_send(store: Store, records: Sequence[Record]) -> list[Task]:
+    """The tasks that this process has claimed. What was left unsent has come to nothing, and is no earlier attempt."""
+    ended = [(record, Queued()) for record in records if not isinstance(record.task.state, Queued)]
+    unsent = [(record, Queued()) for record in records if isinstance(record.task.state, Queued)]
+    found: list[Task] = []
+    for changes, again in ((ended, True), (unsent, False)):
+        tasks, owned, changed = store.claim(changes, again=again) if changes else ([], [], [])
+        _say_owned([*owned, *changed])
+        found += tasks
+    return found
 
 
 def _providers_of(records: Iterable[Record]) -> set[str]:
@@ -501,7 +511,10 @@ def _reason_of(record: Record) -> Reason | None:
 def _to_repeat(
     found: Iterable[Record], *, may_repeat: bool, named: bool, doubtful: frozenset[int] = frozenset()
 ) -> list[Record]:
-    """Failed and cancelled tasks that cannot be paid twice, and with `may_repeat` those that can."""
+    """Failed and cancelled tasks that cannot be paid twice, and with `may_repeat` those that can.
+
+    A task that is `named` is also taken where a process that has ended has left it unsent.
+    """
     chosen: list[Record] = []
     risky: list[Task] = []
     here: list[Task] = []
@@ -509,7 +522,7 @@ def _to_repeat(
     parts = part_files(found)
     for record in found:
         state = record.task.state
-        if not isinstance(state, Failed | Cancelled):
+        if not isinstance(state, Failed | Cancelled) and not (named and _is_left_unsent(record)):
             if named:
                 message = Message("{id} is {state}; only failed and cancelled tasks can be retried")
                 say(message.format(id=record.task.id, state=WORDS[type(state)]))
@@ -521,6 +534,11 @@ def _to_repeat(
             chosen.append(record)
     _say_left_alone(here, risky)
     return chosen
+
+
+def _is_left_unsent(record: Record) -> bool:
+    """Whether it waits to be sent, and neither a process nor the queue of the workers has it."""
+    return isinstance(record.task.state, Queued) and not (record.is_owned or record.waits_for_worker)
 
 
 def _say_left_alone(here: Sequence[Task], risky: Sequence[Task]) -> None:

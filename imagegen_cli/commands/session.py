@@ -91,6 +91,7 @@ AWAY = Message(
 )
 SET_BACK = Message("{why}; nothing more is sent, what was sent comes to its end, and its receipts are printed then")
 OTHERS_HAVE = Message("other processes have all places at this account")
+AFTER_HISTORY = Message("once the history can be written again: {command}")
 SET_BACK_HERE = Message("{why}; nothing more is sent, and the receipts of what was sent are put into it")
 LAST_ANSWERS_S = 2.0
 """Seconds that a second signal leaves to submits on their way, for their answers."""
@@ -104,6 +105,8 @@ END_WAIT_S = 2.0
 """Seconds that a person who has stopped the run waits for the history before the end report."""
 MAX_NAMED_TASKS = 12
 """Tasks that a command names one by one."""
+TRY_AGAIN_S = 2.0
+"""Seconds until an open prompt line asks a history once more that did not take a submit."""
 
 
 class Feed(Protocol):
@@ -116,6 +119,7 @@ class Feed(Protocol):
     @property
     def outages(self) -> Outages: ...
     def give_back(self, id_: TaskId, /) -> None: ...
+    def unrecorded(self, error: DiskError, /) -> None: ...
     def fits(self, task: Task, /) -> bool: ...
     def reached_budget(self, run: RunId, because: str, /) -> None: ...
     async def complete(self) -> None: ...
@@ -183,6 +187,8 @@ class Session:
         self._looked_at_queue_at = self._looked_at_places_at = float("-inf")
         self._in_queue = 0
         """Tasks of the queue that are not in the table, as it was told last."""
+        self._unrecorded: dict[TaskId, DiskError] = {}
+        """Tasks that were not sent because the history did not take their submits."""
         self._told_lost: set[TaskId] = set()
         self._is_set_back_told = False
 
@@ -244,8 +250,11 @@ class Session:
             say(Message("no preview: {why}").format(why=f"{type(error).__name__}: {error}"))
         self._say_what_it_cost_more()
         self._say_how_to_go_on()
+        self._say_unrecorded()
         if self._exit is not None:
             return self._exit
+        if self._unrecorded and all(isinstance(task.state, Queued) for task in self._tasks.values()):
+            return HistoryError.exit_code
         return exit_code(self._tasks.values(), budget=self._budget_reached)
 
     def _say_what_it_cost_more(self) -> None:
@@ -281,6 +290,35 @@ class Session:
                 command=self._next_step(command, left),
             )
             say(message)
+
+    def _say_unrecorded(self) -> None:
+        """The last line of a run: what the history did not let leave, and the command that sends it.
+
+        What a worker lets go of is in the queue: `work` says so.
+        """
+        left = [task for id_, task in self._tasks.items() if id_ in self._unrecorded and isinstance(task.state, Queued)]
+        left = [task for task in left if task.id not in self._store.lost]
+        if self._store.is_set_back or self._feed is not None or not left or self._spending is None:
+            return
+        ids = sorted(task.id for task in left)
+        command = self._spending.go_on(ids, left, is_repeat=any("repeats" in task.facts for task in left))
+        message = ngettext(
+            "{count} task not sent: {why}; {command}",
+            "{count} tasks not sent: {why}; {command}",
+            len(ids),
+            why=self._unrecorded[ids[0]].message,
+            command=AFTER_HISTORY.format(command=command),
+        )
+        say(message)
+
+    def _not_recorded(self, id_: TaskId, error: DiskError) -> float | None:
+        """What becomes of a task whose submit the history did not take: see `unrecorded` of the Runner."""
+        if self._line is not None:
+            return TRY_AGAIN_S
+        self._unrecorded[id_] = error
+        if self._feed is not None:
+            self._feed.unrecorded(error)
+        return None
 
     def _terms_of(self, task: Task) -> str:
         """The options by which the budget of this command, or of the one that queued a task, holds for a retry too."""
@@ -359,6 +397,7 @@ class Session:
                 over_budget=lambda task: self._store.budget.refused.get(task, ""),
                 waits_for_credit=display.takes_keys,
                 marker=self._marker,
+                unrecorded=self._not_recorded,
             )
             self._runner = runner
             stack.enter_context(display)

@@ -18,11 +18,11 @@ from imagegen_cli.commands.files_here import FilesHere
 from imagegen_cli.commands.options import RunOptions, SpendOptions, is_typed
 from imagegen_cli.commands.outages import Outages
 from imagegen_cli.commands.recover import part_files, revived
-from imagegen_cli.commands.session import MAX_NAMED_TASKS, Session
+from imagegen_cli.commands.session import AFTER_HISTORY, MAX_NAMED_TASKS, Session
 from imagegen_cli.commands.spending import Spending
 from imagegen_cli.commands.terms import of_process
 from imagegen_cli.core.budget import Period
-from imagegen_cli.core.errors import HistoryError, NothingToDo, Reason, TaskError
+from imagegen_cli.core.errors import DiskError, HistoryError, NothingToDo, Reason, TaskError
 from imagegen_cli.core.language import Message, joined, ngettext
 from imagegen_cli.core.task import (
     ASSUMED_PRICE,
@@ -31,6 +31,7 @@ from imagegen_cli.core.task import (
     KNOWN_PRICE,
     Cancelled,
     CancelOutcome,
+    Queued,
     RunId,
     Task,
     TaskId,
@@ -39,7 +40,8 @@ from imagegen_cli.engine.runner import Runner
 from imagegen_cli.settings.config import Config
 from imagegen_cli.settings.paths import expanded
 from imagegen_cli.storage.database import MAX_ABSENCE_S
-from imagegen_cli.storage.records import Filter
+from imagegen_cli.storage.processes import this_process
+from imagegen_cli.storage.records import Filter, Record
 from imagegen_cli.storage.store import Store
 from imagegen_cli.storage.writer import NOTICED_S
 
@@ -64,7 +66,6 @@ AFTER_REFUSAL = {
     Reason.OUT_OF_CREDITS: Message("top up, then {command}"),
 }
 """What comes before the command that goes on, by each reason for which a service refuses the account for good."""
-AFTER_HISTORY = Message("once the history can be written again: {command}")
 MAX_AHEAD = 50
 """Tasks of a provider that are claimed at once, and that wait here at most."""
 
@@ -88,7 +89,8 @@ def work(providers: Sequence[str], options: RunOptions, spend: SpendOptions, *, 
         code = session.run_tasks(RunId(0), (), providers=feed.providers)
         for run, because in feed.reached.items() if not store.is_set_back else ():
             _say_reached(store, config, run, because, unsent={*feed.unsent[run], *session.unsent})
-        left = Left(store, spending, _command(providers, options, output=output, once=once))
+        unsent = [task for task in session.tasks if isinstance(task.state, Queued)]
+        left = Left(store, spending, _command(providers, options, output=output, once=once), unsent)
         if not store.is_set_back:
             say_what_is_left(left, feed, session.budget_reached)
         if feed.error is not None:
@@ -140,11 +142,7 @@ def _say_reached(store: Store, config: Config, run: RunId, because: str, *, unse
         step = spending.next_step(command, because, left)
         budget = joined(", ", [str(limit.amount) for limit in spending.limits if limit.period is Period.COMMAND])
         command = SPENDS_MORE.format(budget=budget, command=command) if step == command and budget else step
-        message = ngettext(
-            "{count} task not sent: {why}; {command}", "{count} tasks not sent: {why}; {command}", len(left),
-            why=because, command=command,
-        )  # fmt: skip
-        say(message)
+        say(_not_sent(len(left), because, command))
 
 
 def _after(words: Message) -> Callable[[str, Sequence[Task]], str]:
@@ -163,29 +161,61 @@ def _as_queued(config: Config, store: Store, left: Sequence[Task]) -> Spending:
 
 
 class Left(NamedTuple):
-    """What says which tasks a worker leaves in the queue. `command`: that of a worker which goes on with them."""
+    """What says which tasks a worker leaves in the queue. `command`: that of a worker which goes on with them.
+
+    `unsent`: tasks that this worker had taken and has let go of. It may have them still, as the history has it.
+    """
 
     store: Store
     spending: Spending
     command: str
+    unsent: Sequence[Task] = ()
 
     def say(self, names: Collection[str], why: str, step: Callable[[str, Sequence[Task]], str]) -> None:
         """Say how many tasks of these providers wait, why, and the `step` made of the command that goes on."""
-        if not names:
-            return
-        with suppress(HistoryError), self.store.quickly():
-            count = self.store.waiting_for_workers(sorted(names))
-            wanted = Filter(states=("queued",), providers=tuple(names), limit=MAX_LOOKED_AT)
-            left = [one.task for one in self.store.find(wanted) if one.waits_for_worker] if count else []
-            if left:
-                message = ngettext(
-                    "{count} task waits in the queue, not sent: {why}; {command}",
-                    "{count} tasks wait in the queue, not sent: {why}; {command}",
-                    count,
-                    why=why,
-                    command=step(self.command + self.spending.terms(left), left),
-                )
-                say(message)
+        own = [task for task in self.unsent if task.request.provider in names]
+        try:
+            with self.store.quickly():
+                count, left = self._waiting(names, own) if names else (0, [])
+            words = _waits_in_the_queue
+        except HistoryError:
+            count, left, words = len(own), own, _not_sent
+        if left:
+            say(words(count, why, step(self.command + self.spending.terms(left), left)))
+
+    def _waiting(self, names: Collection[str], own: Sequence[Task]) -> tuple[int, list[Task]]:
+        """How many tasks of these providers wait, with those that this process has `own` still, and the first ones."""
+        found = self.store.find(Filter(ids=tuple(task.id for task in own))) if own else []
+        kept = {record.task.id for record in found if _is_kept(record)}
+        count = self.store.waiting_for_workers(sorted(names), without=kept) + len(kept)
+        wanted = Filter(states=("queued",), providers=tuple(names), limit=MAX_LOOKED_AT)
+        records = self.store.find(wanted) if count else []
+        return count, [one.task for one in records if one.waits_for_worker or one.task.id in kept]
+
+
+def _is_kept(record: Record) -> bool:
+    """Whether this process, which ends, has a task of the queue still that was not sent."""
+    return record.shared and record.process == this_process() and isinstance(record.task.state, Queued)
+
+
+def _waits_in_the_queue(count: int, why: str, command: str) -> Message:
+    return ngettext(
+        "{count} task waits in the queue, not sent: {why}; {command}",
+        "{count} tasks wait in the queue, not sent: {why}; {command}",
+        count,
+        why=why,
+        command=command,
+    )
+
+
+def _not_sent(count: int, why: str, command: str) -> Message:
+    return ngettext(
+        "{count} task not sent: {why}; {command}",
+        "{count} tasks not sent: {why}; {command}",
+        count,
+        why=why,
+        command=command,
+    )
 
 
 def say_what_is_left(left: Left, feed: "Queue", budget_reached: str) -> None:
@@ -260,6 +290,9 @@ class Queue:
         self._failing_since: float | None = None
         """By the clock of the loop, since when no look has succeeded."""
         self._is_said = False
+        self._refusal: DiskError | None = None
+        """Why the history did not take a submit, until it has taken something since."""
+        self._refused_at = float("-inf")
         self.outages = Outages()
         self._files = FilesHere()
         self.lacking: dict[TaskId, str] = {}
@@ -305,6 +338,13 @@ class Queue:
         except HistoryError:
             self._has_more_than_its_own = True
 
+    def unrecorded(self, error: DiskError) -> None:
+        """Take no more tasks, after the history did not take a submit, until it takes something.
+
+        The task goes back into the queue then, or when this process has ended.
+        """
+        self._refusal, self._refused_at, self._has_more_than_its_own = error, time.monotonic(), True
+
     def fits(self, task: Task) -> bool:
         """Whether this machine has what a task starts from; if not, the task is left to other workers."""
         if why := self._files.lacked_by(task):
@@ -347,7 +387,11 @@ class Queue:
         await self._leave_the_rest(runner)
 
     def _check_writing(self) -> None:
-        """Raise HistoryError where the history can be read, and has taken nothing for some seconds."""
+        """Raise HistoryError where the history can be read, and takes nothing: no submit, or nothing for seconds."""
+        if self._refusal is not None and not self._store.is_set_back:
+            if self._store.behind_s >= time.monotonic() - self._refused_at:
+                raise HistoryError(self._refusal.message, hint=self._refusal.hint)
+            self._refusal = None
         if self._store.behind_s > NOTICED_S:
             raise HistoryError(
                 self._store.trouble, hint=Message("imagegen doctor tells whether it can be written again")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from functools import partial
 
 from imagegen_cli.core.durations import UNKNOWN, Durations
-from imagegen_cli.core.errors import TaskError
+from imagegen_cli.core.errors import DiskError, TaskError
 from imagegen_cli.core.events import (
     BudgetReached,
     LaneChanged,
@@ -48,6 +48,8 @@ class Runner:
     tells whether a task can be sent from here: what it starts from may have changed since it was queued. Where
     `record` and `announce` are given, a submit is first recorded, and announced once the history has granted it; `emit`
     is both of them.
+    `unrecorded` is told of each task that was not sent because the history did not take its submit, with the error. It
+    has not failed: `unrecorded` gives the seconds until the next try, or None where this run lets go of the task.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Runner:
         give_back: Callable[[TaskId], None] | None = None,
         is_over_run: Callable[[TaskId], bool] = lambda _: False,
         fits: Callable[[Task], bool] = lambda _: True,
+        unrecorded: Callable[[TaskId, DiskError], float | None] = lambda _task, _error: None,
     ) -> None:
         self._context = RunContext(
             lanes=lanes,
@@ -94,6 +97,7 @@ class Runner:
             is_over_run=is_over_run,
             fits=fits,
             reached_budget_of_run=self._reached_budget_of_run,
+            unrecorded=unrecorded,
         )
         self._complete = complete
         self._flows: dict[TaskId, TaskFlow] = {}

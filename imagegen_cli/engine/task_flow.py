@@ -146,6 +146,7 @@ class RunContext:
     fits: Callable[[Task], bool] = lambda _: True
     is_over_run: Callable[[TaskId], bool] = lambda _: False
     reached_budget_of_run: Callable[[RunId, str], None] = lambda _run, _because: None
+    unrecorded: Callable[[TaskId, DiskError], float | None] = lambda _task, _error: None
     queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_QUERIES_AT_ONCE))
     holders: dict[tuple[str, str], TaskId] = field(default_factory=dict)
     """Provider and id of a job -> the task that has it, also after its end."""
@@ -163,7 +164,7 @@ PLACE_TOLD_S = 3.0
 
 
 class TakenOverError(Exception):
-    """Another process has claimed the task: this one lets go of it, whatever it was about to do."""
+    """The task is left as the history has it: another process has claimed it, or it was not sent and waits there."""
 
 
 class RepeatedReceiptError(Uncertain):
@@ -191,7 +192,9 @@ class TaskFlow:
         """A coroutine that is cancelled before its first step never takes one."""
         self._cancelling = False
         self._taken_over = False
-        """Another process has the task now."""
+        """The task is left as the history has it: another process has it now, or may have it."""
+        self._refusal: DiskError | None = None
+        """The last error with which the history took nothing."""
         self._attempts = 0
         self._renewals = 0
         self._handle_waits = 0
@@ -214,7 +217,7 @@ class TaskFlow:
     # What the runner calls
 
     async def run(self) -> None:
-        """Take step after step until the task has ended, is cancelled, or belongs to another process."""
+        """Take step after step until the task has ended, is cancelled, or is left as the history has it."""
         self._begun = True
         try:
             if self._cancelling:
@@ -393,13 +396,25 @@ class TaskFlow:
         self._leave_unsent()
 
     async def _is_entered(self) -> bool:
-        """Wait until the history says that the request is leaving, and whether it may; else nothing leaves."""
+        """Wait until the history says that the request is leaving, and whether it may; else nothing leaves.
+
+        Where it cannot say so, the task has not failed: nothing was sent, and in the history it waits.
+        """
         try:
             await self._flush()
-        except DiskError:
-            self._transition(Queued())
-            raise
+        except DiskError as error:
+            self._ask_history(Queued())
+            await self._wait_for_history(error)
+            return False
         return not self._is_over_budget()
+
+    async def _wait_for_history(self, error: DiskError) -> None:
+        """Wait before the history is asked once more, or let go of the task. Nothing was sent."""
+        seconds = self._context.unrecorded(self.task.id, error)
+        if seconds is None:
+            raise TakenOverError from error
+        self._free_slot()
+        await self._wait(seconds, error)
 
     async def _enter_gate(self) -> None:
         """Take a slot: of several providers that a person named, in the first that has one and is not shut."""
@@ -765,10 +780,20 @@ class TaskFlow:
         if isinstance(error, RepeatedReceiptError):
             job = None  # an id of ours that the service did not take
         self._billed(error)
-        self._transition(Failed.after(state, error, self._receipt(job)))
+        failed = Failed.after(state, error, self._receipt(job))
+        if error is self._refusal:
+            await self._fail_by_history(failed)
+        else:
+            self._transition(failed)
         self._free_slot()
         self._discard_parts()
         await self._flush_if_possible()
+
+    async def _fail_by_history(self, failed: Failed) -> None:
+        """End the task because the history takes nothing, unless it tells now that another process has the task."""
+        self._ask_history(failed)
+        await self._flush_if_possible()
+        self._announce()
 
     async def _stop(self) -> None:
         """A person wants it stopped: do what can be done, and say which it was."""
@@ -883,13 +908,17 @@ class TaskFlow:
         record(TaskChanged(time.time(), self.task))
 
     def _announce(self) -> None:
-        """Tell the others that the submit leaves."""
+        """Tell the others what the history was asked to write."""
         if self._context.announce is not None:
             self._context.announce(TaskChanged(time.time(), self.task))
 
     async def _flush(self) -> None:
         """Wait until what happened is on disk. Raises DiskError, or TakenOverError where the history refused it."""
-        await self._context.flush()
+        try:
+            await self._context.flush()
+        except DiskError as error:
+            self._refusal = error
+            raise
         if not self._context.owns(self.task.id):
             raise TakenOverError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_cli.core.errors import DiskError
 from imagegen_cli.core.events import Event, TaskChanged, TaskDelayed, TaskProgressed
 from imagegen_cli.core.language import Message
-from imagegen_cli.core.task import Task
+from imagegen_cli.core.task import Queued, Submitting, Task, TaskId
 from imagegen_cli.storage import updates
 from imagegen_cli.storage.charges import Budget
 from imagegen_cli.storage.leases import Leases
@@ -60,6 +60,8 @@ class Writer:
         self._closing = False
         self._last_progress: dict[int, tuple[float, Progress]] = {}
         self._last_reason: dict[int, str] = {}
+        self._leaving: set[TaskId] = set()
+        """Tasks whose request is leaving, as the history has it."""
 
     def put(self, event: Event) -> None:
         """Write an event soon."""
@@ -121,7 +123,10 @@ class Writer:
         return promise
 
     def close(self) -> list[Task]:
-        """End the thread. Returns the tasks whose last state it could not write; a Ctrl-C ends the wait for that."""
+        """End the thread. Returns the tasks whose last state it could not write; a Ctrl-C ends the wait for that.
+
+        What waits to be sent, and of which no submit was written either, waits in the history too.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -134,7 +139,7 @@ class Writer:
         elif self._db is not None:
             self._db.close()
         last = {event.task.id: event.task for event in self._unwritten if isinstance(event, TaskChanged)}
-        return list(last.values())
+        return [task for id_, task in last.items() if id_ in self._leaving or not isinstance(task.state, Queued)]
 
     def _await_end(self) -> None:
         """Wait for the thread in short pieces: only between them a signal that another thread was sent is seen.
@@ -226,6 +231,10 @@ class Writer:
             message = Message("the history {name} cannot be written: {why}")
             return self._database.UNWRITTEN(message.format(name=self._database.name, why=why))
         reserve.keep()
+        for event in events:
+            if isinstance(event, TaskChanged):
+                change = self._leaving.add if isinstance(event.task.state, Submitting) else self._leaving.discard
+                change(event.task.id)
         return None
 
     def _write_or_try_again(self, db: "Connection", events: list[Event], reserve: "Reserve") -> None:
