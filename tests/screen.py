@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 import pyte
+from wcwidth import wcwidth
 
 from imagegen_cli.display.controls import QUIET_S
 
@@ -48,6 +49,19 @@ class Emulator(pyte.HistoryScreen):
 
     def draw(self, data: str) -> None:
         super().draw(data.translate(UNSEEN))
+
+    @property
+    def display(self) -> list[str]:
+        """The lines of the screen; the second half of a wide sign whose first half is gone is a blank."""
+        return [self._line(self.buffer[y]) for y in range(self.lines)]
+
+    def _line(self, row: Mapping[int, Any]) -> str:
+        text, x = "", 0
+        while x < self.columns:
+            sign = row[x].data or " "
+            text += sign
+            x += 2 if wcwidth(sign[0]) == 2 else 1
+        return text
 
     def set_mode(self, *modes: int, **kinds: Any) -> None:
         super().set_mode(*modes, **kinds)

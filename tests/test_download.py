@@ -41,6 +41,7 @@ from imagegen_cli.net.client import MAX_DOWNLOADS
 from imagegen_cli.net.download import MAX_BYTES_IN_MEMORY, MAX_IMAGES_AT_ONCE, Downloader, WorkBatcher
 from imagegen_cli.net.image_files import _sync_folder, sync
 from imagegen_cli.net.transport import Transport
+from tests import handles
 from tests.clock import run
 from tests.doubles.forms import UNMARKED, samples
 from tests.doubles.http import Fault, Pictures, Reply, Service
@@ -903,16 +904,19 @@ async def test_without_a_file_handle_it_is_busy_and_no_matter_of_the_disk(stem: 
     downloader = Downloader(None, fallback_folder=stem.parent / "second")
     staged = await downloader.stage(InlineImage(png()), stem, part_of(stem))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    handle = os.open(os.devnull, os.O_RDONLY)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (handle, before[1]))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, before[1]))
     try:
+        taken += handles.take_all()  # also those of connections of earlier tests, which are closed where one is lacking
         with pytest.raises(Busy, match="too many files are open"):
             await downloader.stage(InlineImage(png()), stem, part_of(stem.with_name("other")))
+        taken += handles.take_all()
         with pytest.raises(Busy, match="too many files are open"):
             await downloader.publish(StagedImage(staged.path), stem, no_name_kept)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        os.close(handle)
+        for handle in taken:
+            os.close(handle)
     assert (await downloader.publish(staged, stem, no_name_kept)).sha256 == staged.sha256
 
 

@@ -27,7 +27,7 @@ from imagegen_cli.net.client import MAX_DOWNLOADS, MAX_REPEATABLE_REQUESTS, open
 from imagegen_cli.net.download import Downloader
 from imagegen_cli.net.transport import Body, Transport
 from imagegen_cli.providers._http import call
-from tests import clock
+from tests import clock, handles
 from tests.doubles.http import CONNECT, Fault, Reply, Request, Service
 from tests.program import LIMIT
 
@@ -444,7 +444,7 @@ def test_without_a_file_handle_it_waits_a_little_and_says_busy(tries: int) -> No
         async with answering(OK) as server, open_clients() as clients:
             used = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(used) + 1, limits[1]))
-            for handle in used:
+            for handle in (*used, *handles.take_all()):
                 asyncio.get_running_loop().call_later(0.25 * tries, os.close, handle)
             try:
                 return await call(clients, "POST", f"http://127.0.0.1:{server.port}/", paid=True, raw=True)
