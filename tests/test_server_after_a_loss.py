@@ -345,3 +345,30 @@ def test_a_file_that_was_exchanged_for_one_of_a_newer_program_gets_nothing(tmp_p
     assert [(one.id, one.job) for one in store.close()] == [(TaskId(task.id), JOB)]
     with outside(where) as db:
         assert db.execute("SELECT owner FROM task").fetchall() == [(None,)]
+
+
+FORGET_STATEMENTS = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
+"""What psycopg does not notice, as it does not notice that a pool has exchanged the server."""
+
+
+@needs_server
+def test_a_connection_whose_statements_are_lost_is_opened_again(address: str) -> None:
+    with closing(opened(address)) as store:
+        queued(store, "a", "b")
+        for _ in range(9):  # psycopg prepares what it sends often
+            assert len(store.find(Filter())) == 2
+        store._db.raw.execute(FORGET_STATEMENTS)  # type: ignore[attr-defined]
+        assert len(store.find(Filter())) == 2
+
+
+@needs_server
+def test_a_change_whose_statements_are_lost_fails_once(address: str) -> None:
+    with closing(opened(address)) as store:
+        (task,) = store.find(Filter(ids=(queued(store, "a")[0],)))
+        for _ in range(9):
+            store.set_favourite(task.task.id, 1, is_one=True)
+        store._db.raw.execute(FORGET_STATEMENTS)  # type: ignore[attr-defined]
+        with pytest.raises(HistoryError, match="behind a pool"):
+            store.set_favourite(task.task.id, 2, is_one=True)
+        store.set_favourite(task.task.id, 3, is_one=True)
+        assert store.find(Filter(ids=(task.task.id,)))[0].favourites == (1, 3)

@@ -37,6 +37,7 @@ from imagegen_cli.storage.postgres_connection import (
     BEGIN_CLAIM,
     BEGIN_WRITING,
     HURRY_S,
+    LOST_STATEMENT,
     MAX_CLOSE_S,
     MAX_SILENCE_S,
     QUICK_S,
@@ -107,8 +108,6 @@ POOL_LOOKS = 5
 MAX_LENDING_S = 5.0
 """Seconds in which a pool that lends its connections has one for another client. A pool that keeps them may be full."""
 OLD_SCHEMA = Message("the history {name} was exchanged for one with an older schema ({version})")
-LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
-"""What a server says where a pool has sent it the statements of another connection."""
 RIGHTS = {
     "attempt": "INSERT", "charge": "INSERT UPDATE", "committed": "INSERT UPDATE", "event": "INSERT",
     "held": "INSERT DELETE", "lane": "INSERT UPDATE", "numbering": "UPDATE", "picture": "INSERT",

@@ -43,6 +43,8 @@ HURRY_S = 1.0
 """Seconds without an answer after which a process that was told to end waits for nothing more."""
 MAX_CLOSE_S = 10.0
 """Seconds for the last changes once the history is being closed."""
+LOST_STATEMENT = (psycopg.errors.InvalidSqlStatementName, psycopg.errors.DuplicatePreparedStatement)
+"""What a server says where a pool has sent it the statements of another connection."""
 ONE_OF = re.compile(r"(NOT )?IN \(SELECT value FROM json_each\(\?\)\)")
 NAMED = re.compile(r"(?<!:):([a-z_]+)\b")
 TURN = (
@@ -375,6 +377,18 @@ class PostgresConnection:
             raise self._known.set_back() from None
 
     @contextmanager
+    def _statements(self) -> Iterator[None]:
+        """Inside, a statement that the server does not know any more closes the connection.
+
+        A pool has put another one behind it: what was prepared, and LISTEN, are lost.
+        """
+        try:
+            yield
+        except LOST_STATEMENT:
+            self._raw.close()
+            raise
+
+    @contextmanager
     def for_receipts(self) -> Iterator[None]:
         """Inside, write into a history that was set back, which nothing else does."""
         self._is_for_receipts = True
@@ -426,9 +440,9 @@ class PostgresConnection:
             self._reopen()
         is_alone = not self.in_transaction
         try:
-            with self._tables():
+            with self._tables(), self._statements():
                 return Found(self._raw.execute(translated(sql), values))
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, *LOST_STATEMENT) as error:
             if self.is_lost:
                 self._transaction_id = ""
             if not (is_alone and self._may_reopen(error) and sql.startswith("SELECT")):
@@ -443,7 +457,7 @@ class PostgresConnection:
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Found:
         cursor = self._raw.cursor()
-        with self._tables():
+        with self._tables(), self._statements():
             cursor.executemany(translated(sql), [_plain(values) for values in parameters])
         return Found(cursor)
 
