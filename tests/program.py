@@ -47,6 +47,15 @@ class Program:
         if config:
             self.configure(config)
 
+    def use_history(self, where: Path | str) -> None:
+        """Have the history at this address; a file is always the one in its own folder."""
+        if isinstance(where, str):
+            self.more["IMAGEGEN_HISTORY"] = where
+
+    @property
+    def history(self) -> Path | str:
+        return self.more.get("IMAGEGEN_HISTORY") or self.home / "history.db"
+
     def configure(self, text: str) -> None:
         path = self.home / "config.toml"
         path.write_text(text, encoding="utf-8")

@@ -150,8 +150,7 @@ class Team(Crowd):
         self._begun_at = time.time()
         where = place(kind, folder)
         self.where = self.program.home / "history.db" if isinstance(where, Path) else where
-        if isinstance(where, str):
-            self.program.more["IMAGEGEN_HISTORY"] = where
+        self.program.use_history(where)
 
     def together(self) -> None:
         """One round: a list is queued, five workers carry it, most of them are stopped in some way, others go on."""

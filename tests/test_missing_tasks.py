@@ -362,8 +362,7 @@ def server() -> Iterator[DreaminaServer]:
 
 def program_on(folder: Path, server: DreaminaServer, where: Place) -> Program:
     program = Program(folder, CONFIG.format(url=server.url))
-    if isinstance(where, str):
-        program.more["IMAGEGEN_HISTORY"] = where
+    program.use_history(where)
     return program
 
 

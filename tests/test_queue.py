@@ -57,8 +57,7 @@ def program(tmp_path: Path, server: DreaminaServer) -> Program:
 def team(request: pytest.FixtureRequest, program: Program, tmp_path: Path) -> Program:
     """The same with either kind of history."""
     where = place(request.param, tmp_path)
-    if isinstance(where, str):
-        program.more["IMAGEGEN_HISTORY"] = where
+    program.use_history(where)
     return program
 
 

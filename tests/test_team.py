@@ -19,7 +19,7 @@ from tests import postgres
 from tests.crash import intact
 from tests.doubles.dreamina import DreaminaServer
 from tests.doubles.http import HELD, Pictures, Reply
-from tests.histories import KINDS, Place, opened, outside, place, place_of
+from tests.histories import KINDS, Place, opened, outside, place
 from tests.program import LIMIT, Program, finished, take
 from tests.team import teams
 from tests.test_store import started
@@ -53,13 +53,8 @@ def server() -> Iterator[DreaminaServer]:
 def program(request: pytest.FixtureRequest, tmp_path: Path, server: DreaminaServer) -> Program:
     program = Program(tmp_path, CONFIG.format(url=server.url))
     where = place(request.param, tmp_path)
-    if isinstance(where, str):
-        program.more["IMAGEGEN_HISTORY"] = where
+    program.use_history(where)
     return program
-
-
-def history_of(program: Program) -> Place:
-    return place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db")))
 
 
 def queue(program: Program, count: int) -> None:
@@ -102,7 +97,7 @@ def test_a_worker_for_services_says_nothing_of_the_sketch(program: Program, word
 
 
 def test_a_cancel_that_no_process_answers_says_so_and_not_that_the_task_has_ended(program: Program) -> None:
-    where = history_of(program)
+    where = program.history
     with closing(opened(where, process=Process("elsewhere", 1, "then", "other"))) as other:
         started(other)
         if isinstance(where, Path):
@@ -140,7 +135,7 @@ def test_ctrl_c_lets_what_was_sent_end_and_gives_the_rest_back(program: Program,
 
 def await_given_back(program: Program, server: DreaminaServer, worker: "subprocess.Popen[str]") -> None:
     """Wait until a worker has no task any more but those that the service has begun."""
-    with outside(history_of(program)) as db:
+    with outside(program.history) as db:
         while db.execute("SELECT count(*) FROM task WHERE owner IS NOT NULL").fetchall() > [(len(server.jobs),)]:
             assert worker.poll() is None
             time.sleep(0.01)
@@ -184,8 +179,7 @@ def test_a_worker_whose_tasks_others_gave_back_sends_none_twice(
     """After a pause it finds its own tasks in the queue again, while its earlier flows still wait to be sent."""
     server.seconds = HELD
     program, where = Program(tmp_path, CONFIG.format(url=server.url)), place(kind, tmp_path)
-    if isinstance(where, str):
-        program.more["IMAGEGEN_HISTORY"] = where
+    program.use_history(where)
     queue(program, 5)
     worker = program.start("work", "--once", "-q", "-j", "3")
     while len(server.jobs) < 3:
@@ -239,8 +233,7 @@ def worker_at_work(folder: Path, server: DreaminaServer, kind: str) -> "tuple[Pr
     """A worker whose only task is at the service, as the history knows, with its program and its history."""
     server.seconds = HELD
     program, where = Program(folder, CONFIG.format(url=server.url)), place(kind, folder)
-    if isinstance(where, str):
-        program.more["IMAGEGEN_HISTORY"] = where
+    program.use_history(where)
     queue(program, 1)
     worker = program.start("work", "--once", "--progress", "plain")
     history = where if isinstance(where, str) else program.home / "history.db"
@@ -378,7 +371,7 @@ def test_a_refusal_pauses_the_other_commands_from_their_first_submit_on(
     refused.headers["Retry-After"] = "4"
     server.fail("submit", refused, times=None)
     command = program.start("run", "a fox", "-p", "studio", "-q")
-    with closing(opened(history_of(program))) as store:
+    with closing(opened(program.history)) as store:
         while not store.pauses():
             assert command.poll() is None
             time.sleep(0.01)

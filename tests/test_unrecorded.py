@@ -17,9 +17,10 @@ from imagegen_cli.core.events import TaskChanged
 from imagegen_cli.core.task import Queued, Submitting
 from imagegen_cli.storage.records import Filter
 from tests.doubles.dreamina import DreaminaServer
-from tests.doubles.http import Pictures, Reply, Request
-from tests.histories import KINDS, Place, opened, outside, place, place_of, refuse, take_again
+from tests.doubles.http import Pictures, Reply
+from tests.histories import KINDS, Place, opened, outside, place, refuse, take_again
 from tests.program import Ended, Program, finished
+from tests.test_recover import Starving
 from tests.test_store import become, one, started
 
 if TYPE_CHECKING:
@@ -38,19 +39,6 @@ AFTER = "; once the history can be written again: imagegen "
 PLAIN, JSON = ("--progress", "plain"), ("--json",)
 
 
-class Starving(DreaminaServer):
-    """From the moment of a submit on, its client can write to no file any more."""
-
-    client: "subprocess.Popen[str] | None" = None
-
-    async def answer(self, request: Request) -> Reply:
-        if self.kind(request) == "submit" and self.client is not None:
-            import resource  # noqa: PLC0415 - not on Windows
-
-            resource.prlimit(self.client.pid, resource.RLIMIT_FSIZE, (0, 0))
-        return await super().answer(request)
-
-
 @pytest.fixture
 def server() -> Iterator[Starving]:
     with Starving(pictures=Pictures("png", (8, 8)), seconds=0.1) as server:
@@ -66,13 +54,8 @@ def program(tmp_path: Path, server: Starving) -> Program:
 def team(request: pytest.FixtureRequest, program: Program, tmp_path: Path) -> Program:
     """The same with either kind of history."""
     where = place(request.param, tmp_path)
-    if isinstance(where, str):
-        program.more["IMAGEGEN_HISTORY"] = where
+    program.use_history(where)
     return program
-
-
-def history_of(program: Program) -> Place:
-    return place_of(program.more.get("IMAGEGEN_HISTORY", str(program.home / "history.db")))
 
 
 def queue(program: Program, count: int) -> None:
@@ -121,7 +104,7 @@ def test_a_worker_leaves_in_the_queue_what_the_history_does_not_take(
     team: Program, server: Starving, display: tuple[str, ...]
 ) -> None:
     queue(team, 4)
-    refuse(history_of(team))
+    refuse(team.history)
     team.set_limits(SOON)
     ended = team.run("work", "--once", "-j", "2", *display)
     assert ended.code == 3, ended.err
@@ -130,7 +113,7 @@ def test_a_worker_leaves_in_the_queue_what_the_history_does_not_take(
     assert said.startswith("4 tasks wait in the queue, not sent: the history ")
     assert team.states() == ["queued"] * 4
     assert not server.jobs
-    take_again(history_of(team))
+    take_again(team.history)
     paste(team, ended)
     assert team.states() == ["done"] * 4
     assert set(prompts(server).values()) == {1}
@@ -143,10 +126,10 @@ def test_a_worker_goes_on_once_the_history_takes_submits_again(
     team: Program, server: Starving, once: tuple[str, ...]
 ) -> None:
     queue(team, 3)
-    refuse(history_of(team))
+    refuse(team.history)
     worker = team.start("work", *once, *PLAIN)
     said = until_it_waits(worker)
-    take_again(history_of(team))
+    take_again(team.history)
     if once:
         ended = finished(worker)
         assert ended.code == 0, ended.err
@@ -162,7 +145,7 @@ def test_a_worker_goes_on_once_the_history_takes_submits_again(
 @pytest.mark.program
 def test_a_task_that_another_process_has_taken_meanwhile_is_left_to_it(team: Program, server: Starving) -> None:
     queue(team, 1)
-    where = history_of(team)
+    where = team.history
     refuse(where)
     worker = team.start("work", "--once", *PLAIN)
     said = until_it_waits(worker)
@@ -216,13 +199,13 @@ def test_a_list_names_the_command_that_sends_once_what_the_history_did_not_take(
 ) -> None:
     assert team.run("list").code == 4
     (team.folder / "list.txt").write_text("\n".join(f"prompt {number}" for number in range(count)))
-    refuse(history_of(team))
+    refuse(team.history)
     ended = team.run("batch", "list.txt", "-p", "studio", "--yes", *display)
     assert ended.code == 3, ended.err
     check_nothing_is_said_to_have_failed(ended, count)
     assert ended.err.splitlines()[-1].startswith("1 task not sent: " if count == 1 else f"{count} tasks not sent: ")
     assert team.states() == ["queued"] * count
-    take_again(history_of(team))
+    take_again(team.history)
     paste(team, ended)
     paste_again = team.run("retry", "1")
     assert paste_again.code == 4, "it is done: nothing is sent twice"
@@ -234,12 +217,12 @@ def test_a_list_names_the_command_that_sends_once_what_the_history_did_not_take(
 @pytest.mark.program
 def test_what_was_sent_before_counts_as_always(team: Program, server: Starving) -> None:
     assert team.run("list").code == 4
-    refuse(history_of(team), "NEW.state = 'submitting' AND NEW.id = 2")
+    refuse(team.history, "NEW.state = 'submitting' AND NEW.id = 2")
     ended = team.run("run", "--each", "a cat", "a dog", "-p", "studio", "-j", "1", *JSON)
     assert ended.code in (1, 5), "5 where the end of the first one met the submit that was not taken"
     assert (ended.objects[-1]["cancelled"], ended.objects[-1]["unfinished"]) == (0, 1)
     assert ended.err.partition("is not in it: ")[2].partition("\n")[0] in ("", "1")
-    take_again(history_of(team))
+    take_again(team.history)
     paste(team, ended)
     assert team.run("resume", "-q").code in (0, 4)
     assert team.states() == ["done"] * 2
@@ -250,11 +233,11 @@ def test_what_was_sent_before_counts_as_always(team: Program, server: Starving) 
 def test_a_task_that_is_sent_again_keeps_what_it_had_come_to(team: Program, server: Starving) -> None:
     server.fail("submit", Reply.json({"detail": "no"}, 400), times=1)
     assert team.run("run", "a cat", "-p", "studio", "-q").code == 1
-    refuse(history_of(team))
+    refuse(team.history)
     ended = team.run("retry", "1", *JSON)
     assert ended.code == 3, ended.err
     check_nothing_is_said_to_have_failed(ended, 1)
-    take_again(history_of(team))
+    take_again(team.history)
     paste(team, ended)
     assert team.states() == ["done"]
     shown = json.loads(team.run("show", "1", "--json").out)
@@ -263,11 +246,11 @@ def test_a_task_that_is_sent_again_keeps_what_it_had_come_to(team: Program, serv
 
 @pytest.mark.program
 def test_retry_takes_what_a_killed_process_left_unsent_where_it_is_named(team: Program, server: Starving) -> None:
-    refused: Callable[[], None] = lambda: refuse(history_of(team))  # noqa: E731
+    refused: Callable[[], None] = lambda: refuse(team.history)  # noqa: E731
     assert team.run("list").code == 4
     refused()
     assert team.run("run", "a cat", "-p", "studio", "-q").code == 3
-    take_again(history_of(team))
+    take_again(team.history)
     assert team.run("retry").code == 4, "only where it is named"
     assert team.run("retry", "1", "--dry-run").code == 0
     assert team.run("retry", "1", "-q").code == 0

@@ -48,8 +48,7 @@ class Team:
     def __init__(self, folder: Path, server: DreaminaServer, where: Place, stack: ExitStack) -> None:
         self.program = Program(folder, CONFIG.format(url=server.url))
         self.server, self.where, self._stack = server, where, stack
-        if isinstance(where, str):
-            self.program.more["IMAGEGEN_HISTORY"] = where
+        self.program.use_history(where)
 
     def queue(self, *prompts: str) -> None:
         (self.program.folder / "list.txt").write_text("\n".join(prompts), encoding="utf-8")

@@ -376,30 +376,8 @@ class Session:
             lanes = {name: self._lane(name, clients) for name in sorted(names)}
             own_headers = self._own_headers(names)
             hooks = self._hooks(display)
-            announce = self._listeners(display, hooks)
-            runner = Runner(
-                lanes,
-                Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=own_headers),
-                tee(self._store.record, announce),
-                self._store.flush,
-                record=self._store.record,
-                announce=announce,
-                durations=self._estimates.durations,
-                owns=lambda task: task not in self._store.lost,
-                one_look=self._one_look,
-                complete=lambda: self._all_added(display),
-                is_full=lambda task: task in self._store.budget.full,
-                why_full=lambda name: self._why_full.get(name, ""),
-                is_elsewhere=self._is_elsewhere,
-                give_back=None if self._feed is None else self._feed.give_back,
-                fits=(lambda _: True) if self._feed is None else self._feed.fits,
-                is_over_run=lambda task: task in self._store.budget.of_runs,
-                over_budget=lambda task: self._store.budget.refused.get(task, ""),
-                waits_for_credit=display.takes_keys,
-                marker=self._marker,
-                unrecorded=self._not_recorded,
-            )
-            self._runner = runner
+            downloader = Downloader(clients.fetch, fallback_folder=kept_folder(), own_headers=own_headers)
+            self._runner = runner = self._runner_of(lanes, downloader, display, self._listeners(display, hooks))
             stack.enter_context(display)
             self._interrupt = display.interrupt
             for name, lane in lanes.items():  # a worker may have no task of this lane
@@ -428,6 +406,30 @@ class Session:
                 await hooks.finished()
             await end(obeying)
             await self._write_the_end()
+
+    def _runner_of(self, lanes: dict[str, Lane], downloader: Downloader, display: Display, announce: Sink) -> Runner:
+        return Runner(
+            lanes,
+            downloader,
+            tee(self._store.record, announce),
+            self._store.flush,
+            record=self._store.record,
+            announce=announce,
+            durations=self._estimates.durations,
+            owns=lambda task: task not in self._store.lost,
+            one_look=self._one_look,
+            complete=lambda: self._all_added(display),
+            is_full=lambda task: task in self._store.budget.full,
+            why_full=lambda name: self._why_full.get(name, ""),
+            is_elsewhere=self._is_elsewhere,
+            give_back=None if self._feed is None else self._feed.give_back,
+            fits=(lambda _: True) if self._feed is None else self._feed.fits,
+            is_over_run=lambda task: task in self._store.budget.of_runs,
+            over_budget=lambda task: self._store.budget.refused.get(task, ""),
+            waits_for_credit=display.takes_keys,
+            marker=self._marker,
+            unrecorded=self._not_recorded,
+        )
 
     def _listeners(self, display: Display, hooks: "Hooks | None") -> Sink:
         """All that hear of a submit once the history has granted it."""
